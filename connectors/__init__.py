@@ -1,0 +1,1 @@
+"""The built-in connectors. Each folder has one anatomy: config.py, client.py, mapping.py, connector.py; each imports `hub.sdk` only."""

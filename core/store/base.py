@@ -1,0 +1,247 @@
+"""The store protocol.
+
+Every write is a `ChangeSet`, and a group of them is one durable transaction: graph changes, checkpoints, journal entries,
+deliveries and audit records either all stand or none does. There is no other way to write. Reads are few and plain;
+search lives in `core.index`, which follows the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from pydantic import JsonValue
+
+from core.model import ChunkDraft, Entity, LogEntry, Metadata, Op, StoredChunk, StoredDocument
+
+RecordScope = Literal["checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status"]
+"""Small named JSON values, each with one owner: what a connector has read, how far a follower came, a connector's
+or endpoint's durable state (paused, disabled), an API key's hash, a document set aside, the fate of a journalled one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChange:
+    """A change of the graph, analysed and ready to be written.
+
+    `expected` is the `v_from` of the document version that the preparation was based on (None: there was none); a store
+    that finds another raises `CommitConflict` and writes nothing. Chunks are complete and in order.
+    """
+
+    op: Op
+    document_id: str
+    expected: int | None
+    origin: str
+    content_hash: bytes = b""
+    metadata: Metadata = field(default_factory=Metadata)
+    chunks: tuple[ChunkDraft, ...] = ()
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """One (event, endpoint) pair to be sent. `id` is the `webhook-id`: the same in every attempt, replay and restart.
+    `subject` is what order is kept for (a document id), or empty. `target` is a URL where the endpoint is no configured
+    one (an answer's `callback_url`)."""
+
+    id: str
+    endpoint: str
+    event: str
+    subject: str
+    payload: str
+    next_attempt_at: datetime
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery as stored. `sequence` grows in commit order."""
+
+    sequence: int
+    id: str
+    endpoint: str
+    event: str
+    subject: str
+    payload: str
+    target: str | None
+    state: DeliveryState
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a delivery and what follows from it. `error` None means that it was delivered."""
+
+    delivery_id: str
+    at: datetime
+    duration: float
+    """Seconds."""
+    state: DeliveryState
+    """What the delivery is from now on."""
+    next_attempt_at: datetime
+    status: int | None = None
+    """The HTTP status, if there was an answer."""
+    error: str | None = None
+    response: str = ""
+    """The first bytes of the answer, for the admin."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalItem:
+    """Work that was accepted and is durable, but not done: a document posted with `wait=false`, a question with a
+    `callback_url`. It leaves the journal in the transaction that does it."""
+
+    id: str
+    kind: Literal["document", "query"]
+    payload: str
+    """JSON."""
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Who did what, to what, with what outcome. Never holds a secret, a content or an answer.
+
+    It is written in the transaction of what it tells of, so the trail is also what notifications are made from:
+    an event that an endpoint may ask for (`document.processed`, `connector.failed`, …) is a record of that action.
+    """
+
+    actor: str
+    """The API key's id, the connector instance, `cli` or `hub`."""
+    action: str
+    """`document.processed|unchanged|deleted|rejected`, `query.answered`, `key.created`, `auth.refused`, …"""
+    subject: str = ""
+    """The document id, key id, instance or endpoint that it is about."""
+    detail: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAuditRecord:
+    sequence: int
+    at: datetime
+    record: AuditRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """What one transaction writes. `records` maps (scope, key) to a JSON text, or to None to remove it."""
+
+    changes: tuple[PreparedChange, ...] = ()
+    records: Mapping[tuple[RecordScope, str], str | None] = field(default_factory=dict)
+    journal: tuple[JournalItem, ...] = ()
+    journal_done: tuple[str, ...] = ()
+    deliveries: tuple[NewDelivery, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    replays: tuple[str, ...] = ()
+    """Ids of deliveries to be sent again: pending, due now, attempts counted from nought."""
+    audit: tuple[AuditRecord, ...] = ()
+
+
+class Store(Protocol):
+    """Durable, transactional, asynchronous; used from one event loop.
+
+    Every method may raise `StoreUnavailable`; `commit` also `StoreFull`. After such an error nothing was written, and the
+    next call may succeed.
+    """
+
+    async def open(self) -> None:
+        """Open or create, and migrate. Raises StoreLocked, StoreTooNew, StoreCorrupt, StoreUnavailable."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def head(self) -> int:
+        """The graph version: the log's last position, 0 for an empty store."""
+        ...
+
+    async def floor(self) -> int:
+        """The oldest version that can still be read; 0 until `gc` collects."""
+        ...
+
+    async def commit(self, group: Sequence[ChangeSet]) -> list[list[int]]:
+        """Write the whole group in one fsynced transaction; for each set, the version each of its changes got.
+
+        A document may occur once in a group. Raises CommitConflict."""
+        ...
+
+    # -- the graph
+
+    async def documents(self, document_ids: Collection[str], as_of: int | None = None) -> dict[str, StoredDocument]:
+        """The visible versions of these documents, by id; what is not visible is left out."""
+        ...
+
+    async def scan(
+        self, as_of: int | None = None, *, after: str = "", limit: int = 500, origin: str | None = None
+    ) -> list[StoredDocument]:
+        """Visible documents in the order of their ids, those past `after`."""
+        ...
+
+    async def chunk_hashes(self, document_ids: Collection[str]) -> dict[str, frozenset[bytes]]:
+        """The hashes of the chunks that these documents hold now."""
+        ...
+
+    async def chunks(self, chunk_ids: Collection[int], *, mentions: bool = False) -> dict[int, StoredChunk]:
+        """Chunks by id. `start` and `ordinal` are those in the newest version that holds the chunk."""
+        ...
+
+    async def entities(self, entity_ids: Collection[int]) -> dict[int, Entity]: ...
+
+    async def changes(self, after: int, limit: int, *, content: bool = False) -> list[LogEntry]:
+        """The log past `after`, in order; with `content`, entries carry their document version and new chunks.
+        Raises VersionUnavailable when `after` is below the floor and entries are missing."""
+        ...
+
+    async def gc(self, before: int) -> int:
+        """Drop every document version, chunk and entity that no version >= `before` sees; their number. Raises the floor."""
+        ...
+
+    # -- the small tables
+
+    async def records(self, scope: RecordScope) -> dict[str, str]: ...
+
+    async def journal(self, limit: int) -> list[JournalItem]:
+        """The oldest items."""
+        ...
+
+    async def due(self, now: datetime, limit: int, *, skip: Collection[str] = ()) -> list[Delivery]:
+        """Pending deliveries whose time has come, oldest first: of each (endpoint, subject) only the first pending one;
+        none of the endpoints in `skip`."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """When the earliest pending delivery is due."""
+        ...
+
+    async def deliveries(
+        self,
+        *,
+        endpoint: str | None = None,
+        state: DeliveryState | None = None,
+        subject: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Delivery]:
+        """Newest first; `before` is a sequence, for paging."""
+        ...
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]: ...
+
+    async def audit(
+        self, *, action: str | None = None, actor: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[StoredAuditRecord]:
+        """Newest first; `before` is a sequence, for paging."""
+        ...
+
+    async def trail(self, after: int, limit: int) -> list[StoredAuditRecord]:
+        """The audit trail past the sequence `after`, in order: what notifications follow."""
+        ...

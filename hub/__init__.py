@@ -1,0 +1,1 @@
+"""The runtime: connectors in, notifications out, HTTP, the command line. Imports core; reaches connectors only through pluggy."""
