@@ -60,9 +60,13 @@ class NotFound(AimeError):
 
 
 class VersionUnavailable(AimeError):
-    """`as_of_version` or `after` names a version that is not written yet, or that `gc` has collected."""
+    """`as_of_version` or `after` names a version that is not written yet, or (`collected`) that `gc` has dropped."""
 
     code = "version_unavailable"
+
+    def __init__(self, reason: str, *, collected: bool = False) -> None:
+        self.collected = collected
+        super().__init__(reason)
 
 
 class Busy(AimeError):
@@ -73,6 +77,12 @@ class Busy(AimeError):
     def __init__(self, reason: str, *, retry_after: float = 1.0) -> None:
         self.retry_after = retry_after
         super().__init__(reason)
+
+
+class QueueFull(Busy):
+    """The writer's queue has no room."""
+
+    code = "queue_full"
 
 
 class VersionTimeout(Busy):
