@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ def _check_json(value: JsonValue, depth: int = 0) -> JsonValue:
             if not -(2**63) <= value < 2**63:
                 raise ValueError("is an integer outside 64 bits")
         case float():
-            if value != value or value in (float("inf"), float("-inf")):
+            if not math.isfinite(value):
                 raise ValueError("is not a finite number")
         case list():
             for item in value:
@@ -260,7 +261,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """Where a chunk names an entity. Offsets are characters of the chunk; metadata mentions have sentence, start, end -1."""
+    """Where a chunk names an entity. Offsets are characters of the chunk; in metadata mentions they are -1."""
 
     entity: Entity
     sentence: int
@@ -324,6 +325,8 @@ class StoredDocument:
     """Who brought it: `api`, `cli` or the connector instance's name."""
     chunk_ids: tuple[int, ...]
     """In text order."""
+    chunk_starts: tuple[int, ...]
+    """Where each of them begins in the document's text, in characters."""
 
 
 class Op(StrEnum):
@@ -388,7 +391,7 @@ class NamedEntity(BaseModel):
 
 
 class Answer(BaseModel):
-    """What `query` returns. `answer` is None when it abstains; `reason` then says why, and `sources` are the nearest."""
+    """What `query` returns. `answer` None is an abstention: `reason` says why, `sources` are the nearest."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,7 +1,7 @@
 """The store protocol.
 
-Every write is a `ChangeSet`, and a group of them is one durable transaction: graph changes, checkpoints, journal entries,
-deliveries and audit records either all stand or none does. There is no other way to write. Reads are few and plain;
+Every write is a `ChangeSet`, and a group of them is one durable transaction: graph changes, checkpoints, journal
+entries, deliveries and audit records either all stand or none does. There is no other way to write. Reads are few and plain;
 search lives in `core.index`, which follows the log.
 """
 
@@ -19,7 +19,24 @@ from core.model import ChunkDraft, Entity, LogEntry, Metadata, Op, StoredChunk, 
 
 RecordScope = Literal["checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status"]
 """Small named JSON values, each with one owner: what a connector has read, how far a follower came, a connector's
-or endpoint's durable state (paused, disabled), an API key's hash, a document set aside, the fate of a journalled one."""
+or endpoint's state (paused, disabled), an API key's hash, a document set aside, the fate of a journalled one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Who did what, to what, with what outcome. Never holds a secret, a content or an answer.
+
+    It is written in the transaction of what it tells of, so the trail is also what notifications are made from:
+    an event that an endpoint may ask for (`document.processed`, `connector.failed`, …) is a record of that action.
+    """
+
+    actor: str
+    """The API key's id, the connector instance, `cli` or `hub`."""
+    action: str
+    """`document.processed|unchanged|deleted|rejected`, `query.answered`, `key.created`, `auth.refused`, …"""
+    subject: str = ""
+    """The document id, key id, instance or endpoint that it is about."""
+    detail: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +51,8 @@ class PreparedChange:
     document_id: str
     expected: int | None
     origin: str
+    audit: AuditRecord
+    """Written with the change; the store adds the `graph_version` that it got to the detail."""
     content_hash: bytes = b""
     metadata: Metadata = field(default_factory=Metadata)
     chunks: tuple[ChunkDraft, ...] = ()
@@ -109,23 +128,6 @@ class JournalItem:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditRecord:
-    """Who did what, to what, with what outcome. Never holds a secret, a content or an answer.
-
-    It is written in the transaction of what it tells of, so the trail is also what notifications are made from:
-    an event that an endpoint may ask for (`document.processed`, `connector.failed`, …) is a record of that action.
-    """
-
-    actor: str
-    """The API key's id, the connector instance, `cli` or `hub`."""
-    action: str
-    """`document.processed|unchanged|deleted|rejected`, `query.answered`, `key.created`, `auth.refused`, …"""
-    subject: str = ""
-    """The document id, key id, instance or endpoint that it is about."""
-    detail: Mapping[str, JsonValue] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class StoredAuditRecord:
     sequence: int
     at: datetime
@@ -150,8 +152,8 @@ class ChangeSet:
 class Store(Protocol):
     """Durable, transactional, asynchronous; used from one event loop.
 
-    Every method may raise `StoreUnavailable`; `commit` also `StoreFull`. After such an error nothing was written, and the
-    next call may succeed.
+    Every method may raise `StoreUnavailable`; `commit` also `StoreFull`. After such an error nothing was written, and
+    the next call may succeed.
     """
 
     async def open(self) -> None:
@@ -165,7 +167,7 @@ class Store(Protocol):
         ...
 
     async def floor(self) -> int:
-        """The oldest version that can still be read; 0 until `gc` collects."""
+        """The oldest version that can still be read; 0 until `gc` collects. An index made before it rose is rebuilt."""
         ...
 
     async def commit(self, group: Sequence[ChangeSet]) -> list[list[int]]:
@@ -190,8 +192,9 @@ class Store(Protocol):
         """The hashes of the chunks that these documents hold now."""
         ...
 
-    async def chunks(self, chunk_ids: Collection[int], *, mentions: bool = False) -> dict[int, StoredChunk]:
-        """Chunks by id. `start` and `ordinal` are those in the newest version that holds the chunk."""
+    async def chunks(self, chunk_ids: Collection[int], as_of: int | None = None) -> dict[int, StoredChunk]:
+        """Chunks by id, without their mentions. `start` and `ordinal` are those in the document version visible then; a
+        chunk that this version does not hold is left out."""
         ...
 
     async def entities(self, entity_ids: Collection[int]) -> dict[int, Entity]: ...
@@ -202,7 +205,7 @@ class Store(Protocol):
         ...
 
     async def gc(self, before: int) -> int:
-        """Drop every document version, chunk and entity that no version >= `before` sees; their number. Raises the floor."""
+        """Drop what no version >= `before` sees, and raise the floor to it; the number of document versions dropped."""
         ...
 
     # -- the small tables

@@ -1,0 +1,283 @@
+"""Reading. Every function runs in a connection's thread and sees one snapshot."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import apsw
+
+from core.errors import VersionUnavailable
+from core.model import Entity, LogEntry, Mention, Op, Relation, StoredChunk, StoredDocument
+from core.store.base import Attempt, Delivery, JournalItem, StoredAuditRecord
+from core.store.sqlite import rows
+from core.store.sqlite.rows import DELIVERY, DOCUMENT, as_list
+
+CHUNK = "id, document_id, text, sentences"
+
+
+def head(db: apsw.Connection) -> int:
+    version: int = db.execute("SELECT version FROM graph").get
+    return version
+
+
+def floor(db: apsw.Connection) -> int:
+    version: int = db.execute("SELECT floor FROM graph").get
+    return version
+
+
+# ---------------------------------------------------------------- the graph
+
+
+def documents(db: apsw.Connection, document_ids: Collection[str], as_of: int | None) -> dict[str, StoredDocument]:
+    ids = as_list(document_ids)
+    if as_of is None:
+        found = select(
+            db,
+            f"SELECT {DOCUMENT} FROM documents WHERE v_to IS NULL AND document_id IN (SELECT value FROM json_each(?))",
+            (ids,),
+        )
+    else:
+        _check_readable(db, as_of)
+        found = select(
+            db,
+            f"SELECT {DOCUMENT} FROM documents WHERE v_to IS NULL AND v_from <= ?1"
+            " AND document_id IN (SELECT value FROM json_each(?2))"
+            f" UNION ALL SELECT {DOCUMENT} FROM documents WHERE v_to > ?1 AND v_from <= ?1"
+            " AND document_id IN (SELECT value FROM json_each(?2))",
+            (as_of, ids),
+        )
+    return {row[2]: rows.document(row) for row in found}
+
+
+def scan(db: apsw.Connection, as_of: int | None, after: str, limit: int, origin: str | None) -> list[StoredDocument]:
+    if as_of is None:
+        found = select(
+            db,
+            f"SELECT {DOCUMENT} FROM documents WHERE v_to IS NULL AND document_id > ?1"
+            " AND (?2 IS NULL OR origin = ?2) ORDER BY document_id LIMIT ?3",
+            (after, origin, limit),
+        )
+    else:
+        _check_readable(db, as_of)
+        found = select(
+            db,
+            f"SELECT {DOCUMENT} FROM documents WHERE v_from <= ?4 AND (v_to IS NULL OR v_to > ?4)"
+            " AND document_id > ?1 AND (?2 IS NULL OR origin = ?2) ORDER BY document_id LIMIT ?3",
+            (after, origin, limit, as_of),
+        )
+    return [rows.document(row) for row in found]
+
+
+def _check_readable(db: apsw.Connection, version: int) -> None:
+    newest, oldest = select(db, "SELECT version, floor FROM graph")[0]
+    if not oldest <= version <= newest:
+        raise VersionUnavailable(f"version {version} cannot be read: the store holds {oldest} to {newest}")
+
+
+def chunk_hashes(db: apsw.Connection, document_ids: Collection[str]) -> dict[str, frozenset[bytes]]:
+    held: dict[str, frozenset[bytes]] = {}
+    for document in documents(db, document_ids, None).values():
+        found = select(
+            db, "SELECT hash FROM chunks WHERE id IN (SELECT value FROM json_each(?))", (as_list(document.chunk_ids),)
+        )
+        held[document.document_id] = frozenset(row[0] for row in found)
+    return held
+
+
+def chunks(db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None) -> dict[int, StoredChunk]:
+    found = select(
+        db, f"SELECT {CHUNK} FROM chunks WHERE id IN (SELECT value FROM json_each(?))", (as_list(chunk_ids),)
+    )
+    holders = documents(db, {row[1] for row in found}, as_of)
+    placed = {}
+    for id_, document_id, text, sentences in found:
+        holder = holders.get(document_id)
+        if holder is not None and id_ in holder.chunk_ids:
+            place = holder.chunk_ids.index(id_)
+            placed[id_] = StoredChunk(
+                id_, document_id, place, holder.chunk_starts[place], text, rows.unpack_pairs(sentences)
+            )
+    return placed
+
+
+def entities(db: apsw.Connection, entity_ids: Collection[int]) -> dict[int, Entity]:
+    found = select(
+        db,
+        "SELECT id, type, name, label FROM entities WHERE id IN (SELECT value FROM json_each(?))",
+        (as_list(entity_ids),),
+    )
+    return {row[0]: rows.entity(row) for row in found}
+
+
+def changes(db: apsw.Connection, after: int, limit: int, content: bool) -> list[LogEntry]:
+    oldest = floor(db)
+    if 0 < after < oldest:
+        raise VersionUnavailable(f"changes past {after} are collected up to {oldest}; read the graph anew from 0")
+    log = select(
+        db,
+        "SELECT version, op, document_id, at, source FROM log WHERE version > ? ORDER BY version LIMIT ?",
+        (after, limit),
+    )
+    if not log:
+        return []
+    opened: dict[int, StoredDocument] = {}
+    created: dict[int, list[StoredChunk]] = {}
+    if content:
+        last = log[-1][0]
+        found = select(db, f"SELECT {DOCUMENT} FROM documents WHERE v_from > ? AND v_from <= ?", (after, last))
+        opened = {row[0]: rows.document(row) for row in found}
+        created = _created_chunks(db, opened)
+    return [
+        LogEntry(
+            version=version,
+            op=Op(op),
+            document_id=document_id,
+            at=rows.moment(at),
+            source=source,
+            document=opened.get(version),
+            chunks=tuple(created.get(version, ())),
+        )
+        for version, op, document_id, at, source in log
+    ]
+
+
+def _created_chunks(db: apsw.Connection, opened: dict[int, StoredDocument]) -> dict[int, list[StoredChunk]]:
+    """The chunks that each of these document versions created, with their mentions and relations."""
+    places = {
+        id_: (version, ordinal, start)
+        for version, document in opened.items()
+        for ordinal, (id_, start) in enumerate(zip(document.chunk_ids, document.chunk_starts, strict=True))
+    }
+    found = [
+        row
+        for row in select(
+            db,
+            f"SELECT v_from, {CHUNK} FROM chunks WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (as_list(places),),
+        )
+        if row[0] in opened and row[1] in places
+    ]
+    mentions, relations = _mentions(db, [row[1] for row in found])
+    created: dict[int, list[StoredChunk]] = defaultdict(list)
+    for v_from, id_, document_id, text, sentences in found:
+        document = opened[v_from]
+        ordinal = document.chunk_ids.index(id_) if places[id_][0] != v_from else places[id_][1]
+        created[v_from].append(
+            StoredChunk(
+                id=id_,
+                document_id=document_id,
+                ordinal=ordinal,
+                start=document.chunk_starts[ordinal],
+                text=text,
+                sentences=rows.unpack_pairs(sentences),
+                mentions=tuple(mentions.get(id_, ())),
+                relations=tuple(relations.get(id_, ())),
+            )
+        )
+    return created
+
+
+def _mentions(
+    db: apsw.Connection, chunk_ids: Sequence[int]
+) -> tuple[dict[int, list[Mention]], dict[int, list[Relation]]]:
+    ids = as_list(chunk_ids)
+    of_mentions: dict[int, list[Any]] = defaultdict(list)
+    of_relations: dict[int, list[Any]] = defaultdict(list)
+    wanted: set[int] = set()
+    for row in select(
+        db,
+        'SELECT chunk, entity, sentence, start, "end", extractor, confidence FROM mentions'
+        " WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY chunk, n",
+        (ids,),
+    ):
+        of_mentions[row[0]].append(row[1:])
+        wanted.add(row[1])
+    for row in select(
+        db,
+        "SELECT chunk, subject, predicate, object, sentence FROM relations"
+        " WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY chunk, n",
+        (ids,),
+    ):
+        of_relations[row[0]].append(row[1:])
+        wanted.update((row[1], row[3]))
+    known = entities(db, wanted)
+    return (
+        {chunk: [rows.mention(row, known) for row in found] for chunk, found in of_mentions.items()},
+        {chunk: [rows.relation(row, known) for row in found] for chunk, found in of_relations.items()},
+    )
+
+
+# ---------------------------------------------------------------- the small tables
+
+
+def records(db: apsw.Connection, scope: str) -> dict[str, str]:
+    return dict(select(db, "SELECT key, value FROM records WHERE scope = ? ORDER BY key", (scope,)))
+
+
+def journal(db: apsw.Connection, limit: int) -> list[JournalItem]:
+    found = select(db, "SELECT id, kind, payload, actor FROM journal ORDER BY sequence LIMIT ?", (limit,))
+    return [JournalItem(*row) for row in found]
+
+
+def due(db: apsw.Connection, now: float, limit: int, skip: Collection[str]) -> list[Delivery]:
+    found = select(
+        db,
+        f"SELECT {DELIVERY} FROM deliveries AS d WHERE state = 'pending' AND next_attempt_at <= ?"
+        " AND endpoint NOT IN (SELECT value FROM json_each(?))"
+        " AND NOT EXISTS (SELECT 1 FROM deliveries AS earlier WHERE earlier.state = 'pending'"
+        "  AND earlier.endpoint = d.endpoint AND earlier.subject = d.subject AND d.subject <> ''"
+        "  AND earlier.sequence < d.sequence)"
+        " ORDER BY sequence LIMIT ?",
+        (now, as_list(skip), limit),
+    )
+    return [rows.delivery(row) for row in found]
+
+
+def next_due(db: apsw.Connection) -> float | None:
+    at: float | None = db.execute("SELECT min(next_attempt_at) FROM deliveries WHERE state = 'pending'").get
+    return at
+
+
+def deliveries(
+    db: apsw.Connection, endpoint: str | None, state: str | None, subject: str | None, before: int | None, limit: int
+) -> list[Delivery]:
+    found = select(
+        db,
+        f"SELECT {DELIVERY} FROM deliveries WHERE (?1 IS NULL OR endpoint = ?1) AND (?2 IS NULL OR state = ?2)"
+        " AND (?3 IS NULL OR subject = ?3) AND (?4 IS NULL OR sequence < ?4) ORDER BY sequence DESC LIMIT ?5",
+        (endpoint, state, subject, before, limit),
+    )
+    return [rows.delivery(row) for row in found]
+
+
+def attempts(db: apsw.Connection, delivery_id: str) -> list[Attempt]:
+    found = select(
+        db,
+        "SELECT delivery_id, at, duration, state, next_attempt_at, status, error, response FROM attempts"
+        " WHERE delivery_id = ? ORDER BY rowid",
+        (delivery_id,),
+    )
+    return [rows.attempt(row) for row in found]
+
+
+def audit(
+    db: apsw.Connection, action: str | None, actor: str | None, before: int | None, limit: int
+) -> list[StoredAuditRecord]:
+    found = select(
+        db,
+        "SELECT sequence, at, actor, action, subject, detail FROM audit WHERE (?1 IS NULL OR action = ?1)"
+        " AND (?2 IS NULL OR actor = ?2) AND (?3 IS NULL OR sequence < ?3) ORDER BY sequence DESC LIMIT ?4",
+        (action, actor, before, limit),
+    )
+    return [rows.audit(row) for row in found]
+
+
+def trail(db: apsw.Connection, after: int, limit: int) -> list[StoredAuditRecord]:
+    found = select(
+        db,
+        "SELECT sequence, at, actor, action, subject, detail FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?",
+        (after, limit),
+    )
+    return [rows.audit(row) for row in found]

@@ -1,0 +1,140 @@
+"""The embedded store: one SQLite file, one process, one writer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from core.errors import StoreUnavailable
+from core.model import Entity, LogEntry, StoredChunk, StoredDocument
+from core.store.base import (
+    Attempt,
+    ChangeSet,
+    Delivery,
+    DeliveryState,
+    JournalItem,
+    RecordScope,
+    StoredAuditRecord,
+)
+from core.store.sqlite import read, rows
+from core.store.sqlite.connection import Connection, migrate, resolve
+from core.store.sqlite.lock import StoreLock
+from core.store.sqlite.write import collect, write_group
+
+
+class SqliteStore:
+    """`core.store.base.Store` on SQLite in WAL mode, `synchronous = FULL`.
+
+    Writes and reads have a connection (and so a thread) each: a reader sees the last commit and waits for none.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.path = resolve(url)
+        self._lock = None if self.path == ":memory:" else StoreLock(Path(self.path))
+        self._writer = Connection(self.path)
+        # Two connections to ":memory:" would be two databases.
+        self._reader = Connection(self.path) if self._lock else self._writer
+
+    async def open(self) -> None:
+        if self._lock:
+            self._make_folder(Path(self.path).parent)
+            self._lock.acquire()
+        try:
+            await self._writer.open()
+            await self._writer.run(migrate, self.path)
+            if self._reader is not self._writer:
+                await self._reader.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    def announce(self, url: str, token: str) -> None:
+        """Tell other processes on this machine where the holder of the store answers HTTP."""
+        if self._lock:
+            self._lock.announce(url, token)
+
+    async def close(self) -> None:
+        if self._reader is not self._writer:
+            await self._reader.close()
+        await self._writer.close()
+        if self._lock:
+            self._lock.release()
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"{folder}: cannot be made: {error.strerror}") from error
+
+    # -- writing
+
+    async def commit(self, group: Sequence[ChangeSet]) -> list[list[int]]:
+        return await self._writer.run(write_group, group, time.time())
+
+    async def gc(self, before: int) -> int:
+        return await self._writer.run(collect, before)
+
+    # -- reading
+
+    async def head(self) -> int:
+        return await self._reader.run(read.head)
+
+    async def floor(self) -> int:
+        return await self._reader.run(read.floor)
+
+    async def documents(self, document_ids: Collection[str], as_of: int | None = None) -> dict[str, StoredDocument]:
+        return await self._reader.run(read.documents, document_ids, as_of)
+
+    async def scan(
+        self, as_of: int | None = None, *, after: str = "", limit: int = 500, origin: str | None = None
+    ) -> list[StoredDocument]:
+        return await self._reader.run(read.scan, as_of, after, limit, origin)
+
+    async def chunk_hashes(self, document_ids: Collection[str]) -> dict[str, frozenset[bytes]]:
+        return await self._reader.run(read.chunk_hashes, document_ids)
+
+    async def chunks(self, chunk_ids: Collection[int], as_of: int | None = None) -> dict[int, StoredChunk]:
+        return await self._reader.run(read.chunks, chunk_ids, as_of)
+
+    async def entities(self, entity_ids: Collection[int]) -> dict[int, Entity]:
+        return await self._reader.run(read.entities, entity_ids)
+
+    async def changes(self, after: int, limit: int, *, content: bool = False) -> list[LogEntry]:
+        return await self._reader.run(read.changes, after, limit, content)
+
+    async def records(self, scope: RecordScope) -> dict[str, str]:
+        return await self._reader.run(read.records, scope)
+
+    async def journal(self, limit: int) -> list[JournalItem]:
+        return await self._reader.run(read.journal, limit)
+
+    async def due(self, now: datetime, limit: int, *, skip: Collection[str] = ()) -> list[Delivery]:
+        return await self._reader.run(read.due, now.timestamp(), limit, skip)
+
+    async def next_due(self) -> datetime | None:
+        at = await self._reader.run(read.next_due)
+        return None if at is None else rows.moment(at)
+
+    async def deliveries(
+        self,
+        *,
+        endpoint: str | None = None,
+        state: DeliveryState | None = None,
+        subject: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Delivery]:
+        return await self._reader.run(read.deliveries, endpoint, state, subject, before, limit)
+
+    async def attempts(self, delivery_id: str) -> list[Attempt]:
+        return await self._reader.run(read.attempts, delivery_id)
+
+    async def audit(
+        self, *, action: str | None = None, actor: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[StoredAuditRecord]:
+        return await self._reader.run(read.audit, action, actor, before, limit)
+
+    async def trail(self, after: int, limit: int) -> list[StoredAuditRecord]:
+        return await self._reader.run(read.trail, after, limit)

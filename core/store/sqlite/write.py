@@ -1,0 +1,254 @@
+"""Writing a group of change sets in one transaction. Runs in the writer's thread."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import apsw
+
+from core.errors import CommitConflict
+from core.model import ChunkDraft, Entity, Op, Relation
+from core.store.base import AuditRecord, ChangeSet, PreparedChange
+from core.store.sqlite.connection import transaction
+from core.store.sqlite.rows import as_list, pack, pack_pairs, unpack
+
+INSERT_DOCUMENT = (
+    "INSERT INTO documents (v_from, document_id, content_hash, metadata, origin, chunk_ids, chunk_starts)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+INSERT_DELIVERY = (
+    # The id is made from what the delivery is about, so a follower that reads its cursor's stretch again adds nothing.
+    "INSERT INTO deliveries (id, endpoint, event, subject, payload, target, created_at, next_attempt_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+)
+REPLAY = (
+    "UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = ?, error = NULL"
+    " WHERE id = ? AND state <> 'pending'"
+)
+
+
+@dataclass(slots=True)
+class _Head:
+    """The document version that a change replaces."""
+
+    v_from: int
+    metadata: str
+    content_hash: bytes
+    chunk_ids: bytes
+    chunk_starts: bytes
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of one transaction, table by table."""
+
+    log: list[tuple[Any, ...]] = field(default_factory=list)
+    closed: list[tuple[int, int]] = field(default_factory=list)
+    documents: list[tuple[Any, ...]] = field(default_factory=list)
+    chunks: list[tuple[Any, ...]] = field(default_factory=list)
+    mentions: list[tuple[Any, ...]] = field(default_factory=list)
+    relations: list[tuple[Any, ...]] = field(default_factory=list)
+    entities: dict[int, Entity] = field(default_factory=dict)
+    audit: list[tuple[Any, ...]] = field(default_factory=list)
+
+
+def write_group(db: apsw.Connection, group: Sequence[ChangeSet], now: float) -> list[list[int]]:
+    """Write all of it or nothing; for each set, the versions of its changes. Raises CommitConflict."""
+    with transaction(db):
+        return _GroupWriter(db, now).write(group)
+
+
+class _GroupWriter:
+    def __init__(self, db: apsw.Connection, now: float) -> None:
+        self._db = db
+        self._now = now
+        self._rows = _Rows()
+        self._version, self._next_chunk = db.execute("SELECT version, next_chunk FROM graph").fetchall()[0]
+
+    def write(self, group: Sequence[ChangeSet]) -> list[list[int]]:
+        changes = [change for change_set in group for change in change_set.changes]
+        heads = self._heads(changes) if changes else {}
+        versions = []
+        for change_set in group:
+            versions.append([self._change(change, heads.get(change.document_id)) for change in change_set.changes])
+            self._rows.audit.extend(self._audit_row(record) for record in change_set.audit)
+        if changes:
+            self._flush_graph()
+        self._insert("INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)", self._rows.audit)
+        for change_set in group:
+            self._small_tables(change_set)
+        return versions
+
+    # -- the graph
+
+    def _heads(self, changes: Sequence[PreparedChange]) -> dict[str, _Head]:
+        """What is current now; a change that was prepared on something else is a conflict."""
+        wanted = [change.document_id for change in changes]
+        if len(set(wanted)) != len(wanted):
+            raise ValueError("a document may occur once in a group")
+        rows = self._db.execute(
+            "SELECT document_id, v_from, metadata, content_hash, chunk_ids, chunk_starts FROM documents"
+            " WHERE v_to IS NULL AND document_id IN (SELECT value FROM json_each(?))",
+            (as_list(wanted),),
+        )
+        heads = {row[0]: _Head(*row[1:]) for row in rows}
+        conflicts = {
+            change.document_id
+            for change in changes
+            if change.expected != (head.v_from if (head := heads.get(change.document_id)) else None)
+        }
+        if conflicts:
+            raise CommitConflict(frozenset(conflicts))
+        return heads
+
+    def _change(self, change: PreparedChange, head: _Head | None) -> int:
+        self._version += 1
+        version, rows = self._version, self._rows
+        if head is not None:
+            rows.closed.append((version, head.v_from))
+        if change.op is not Op.DELETE:
+            rows.documents.append(self._document_row(change, head, version))
+        rows.log.append((version, change.op.value, change.document_id, change.metadata.source, self._now))
+        rows.audit.append(self._audit_row(change.audit, version))
+        return version
+
+    def _document_row(self, change: PreparedChange, head: _Head | None, version: int) -> tuple[Any, ...]:
+        metadata = change.metadata.model_dump_json(exclude_defaults=True)
+        if change.op is Op.ACCESS and head is not None:
+            layout = (head.chunk_ids, head.chunk_starts)
+            return (version, change.document_id, head.content_hash, metadata, change.origin, *layout)
+        held = self._held_chunks(head)
+        ids: list[int] = []
+        starts: list[int] = []
+        offset = 0
+        for draft in change.chunks:
+            kept = held.get(draft.hash)
+            ids.append(kept.pop(0) if kept else self._new_chunk(draft, change.document_id, version))
+            starts.append(offset)
+            offset += len(draft.text)
+        return (version, change.document_id, change.content_hash, metadata, change.origin, pack(ids), pack(starts))
+
+    def _held_chunks(self, head: _Head | None) -> dict[bytes, list[int]]:
+        """The current chunks by hash; one that occurs twice has two ids."""
+        held: dict[bytes, list[int]] = defaultdict(list)
+        if head is not None and head.chunk_ids:
+            for id_, hash_ in self._db.execute(
+                "SELECT id, hash FROM chunks WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+                (as_list(unpack(head.chunk_ids)),),
+            ):
+                held[hash_].append(id_)
+        return held
+
+    def _new_chunk(self, draft: ChunkDraft, document_id: str, version: int) -> int:
+        id_, rows = self._next_chunk, self._rows
+        self._next_chunk += 1
+        rows.chunks.append((id_, version, document_id, draft.hash, draft.text, pack_pairs(draft.sentences)))
+        for n, mention in enumerate(draft.mentions):
+            entity = mention.entity
+            rows.entities[entity.id] = entity
+            rows.mentions.append(
+                (id_, n, entity.id, mention.sentence, mention.start, mention.end, mention.extractor, mention.confidence)
+            )
+        for n, relation in enumerate(draft.relations):
+            rows.relations.append(self._relation_row(id_, n, relation))
+        return id_
+
+    def _relation_row(self, chunk: int, n: int, relation: Relation) -> tuple[Any, ...]:
+        self._rows.entities[relation.subject.id] = relation.subject
+        self._rows.entities[relation.object.id] = relation.object
+        return (chunk, n, relation.subject.id, relation.predicate, relation.object.id, relation.sentence)
+
+    def _audit_row(self, record: AuditRecord, version: int | None = None) -> tuple[Any, ...]:
+        detail = record.detail if version is None else {**record.detail, "graph_version": version}
+        return (self._now, record.actor, record.action, record.subject, json.dumps(detail))
+
+    def _flush_graph(self) -> None:
+        rows = self._rows
+        self._insert("UPDATE documents SET v_to = ? WHERE v_from = ?", rows.closed)
+        self._insert(INSERT_DOCUMENT, rows.documents)
+        self._insert("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)", rows.chunks)
+        entities = sorted((e.id, e.type.value, e.name, e.label) for e in rows.entities.values())
+        self._insert("INSERT INTO entities VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", entities)
+        self._insert("INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows.mentions)
+        self._insert("INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?)", rows.relations)
+        self._insert("INSERT INTO log VALUES (?, ?, ?, ?, ?)", rows.log)
+        self._db.execute("UPDATE graph SET version = ?, next_chunk = ?", (self._version, self._next_chunk))
+
+    # -- the small tables
+
+    def _small_tables(self, change_set: ChangeSet) -> None:
+        for (scope, key), value in change_set.records.items():
+            if value is None:
+                self._db.execute("DELETE FROM records WHERE scope = ? AND key = ?", (scope, key))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (scope, key, value))
+        self._insert(
+            "INSERT INTO journal (id, kind, payload, actor) VALUES (?, ?, ?, ?)",
+            [(item.id, item.kind, item.payload, item.actor) for item in change_set.journal],
+        )
+        self._insert("DELETE FROM journal WHERE id = ?", [(id_,) for id_ in change_set.journal_done])
+        self._insert(
+            INSERT_DELIVERY,
+            [
+                (d.id, d.endpoint, d.event, d.subject, d.payload, d.target, self._now, d.next_attempt_at.timestamp())
+                for d in change_set.deliveries
+            ],
+        )
+        for a in change_set.attempts:
+            next_at = a.next_attempt_at.timestamp()
+            self._db.execute(
+                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (a.delivery_id, a.at.timestamp(), a.duration, a.state.value, next_at, a.status, a.error, a.response),
+            )
+            self._db.execute(
+                "UPDATE deliveries SET state = ?, attempts = attempts + 1, next_attempt_at = ?, error = ? WHERE id = ?",
+                (a.state.value, next_at, a.error, a.delivery_id),
+            )
+        self._insert(REPLAY, [(self._now, id_) for id_ in change_set.replays])
+
+    def _insert(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            self._db.executemany(statement, rows)
+
+
+def collect(db: apsw.Connection, before: int) -> int:
+    """Drop what no version >= `before` sees; the number of document versions dropped."""
+    with transaction(db):
+        version, floor = db.execute("SELECT version, floor FROM graph").fetchall()[0]
+        before = min(before, version)
+        if before <= floor:
+            return 0
+        dropped: int = db.execute("SELECT count(*) FROM documents WHERE v_to <= ?", (before,)).get
+        if dropped:
+            _collect_chunks(db, before)
+            db.execute("DELETE FROM documents WHERE v_to <= ?", (before,))
+        db.execute("DELETE FROM log WHERE version <= ? AND version NOT IN (SELECT v_from FROM documents)", (before,))
+        db.execute("UPDATE graph SET floor = ?", (before,))
+        return dropped
+
+
+def _collect_chunks(db: apsw.Connection, before: int) -> None:
+    """Chunks, mentions, relations and entities that only the versions to be dropped hold."""
+    gone: set[int] = set()
+    touched: set[str] = set()
+    for document_id, blob in db.execute("SELECT document_id, chunk_ids FROM documents WHERE v_to <= ?", (before,)):
+        gone.update(unpack(blob))
+        touched.add(document_id)
+    for (blob,) in db.execute(
+        "SELECT chunk_ids FROM documents WHERE (v_to IS NULL OR v_to > ?)"
+        " AND document_id IN (SELECT value FROM json_each(?))",
+        (before, as_list(touched)),
+    ):
+        gone.difference_update(unpack(blob))
+    rows = [(id_,) for id_ in sorted(gone)]
+    db.executemany("DELETE FROM chunks WHERE id = ?", rows)
+    db.executemany("DELETE FROM mentions WHERE chunk = ?", rows)
+    db.executemany("DELETE FROM relations WHERE chunk = ?", rows)
+    db.execute(
+        "DELETE FROM entities WHERE id NOT IN (SELECT entity FROM mentions)"
+        " AND id NOT IN (SELECT subject FROM relations) AND id NOT IN (SELECT object FROM relations)"
+    )
