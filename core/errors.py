@@ -193,6 +193,13 @@ class RateLimited(NotReady):
     code = "rate_limited"
 
 
+class NotSent(NotReady):
+    """Nothing went out: the account rests after failures, at the outside system's own request, or at its rate limit.
+    It says nothing new about the outside system, so it counts as no attempt."""
+
+    code = "not_sent"
+
+
 class AuthFailed(ConnectorError):
     """The outside system refuses our credentials. The hub stops the instance and asks the admin."""
 

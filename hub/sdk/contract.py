@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import structlog
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, IPvAnyNetwork
 
 from core.model import Answer, Change
 
@@ -29,8 +29,8 @@ C = TypeVar("C", bound=BaseModel)
 class ConnectorSpec:
     """What a plugin declares for one kind of connector.
 
-    `config` validates its `[connectors.NAME]` table (the hub's own keys taken out); `checkpoint` is the model of how far
-    a pulling connector has read; `create` makes an instance and does no I/O.
+    `config` validates its `[connectors.NAME]` table (the hub's own keys taken out); `checkpoint` is the model of how
+    far a pulling connector has read; `create` makes an instance and does no I/O.
     """
 
     kind: str
@@ -48,6 +48,8 @@ class NotifyOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     events: tuple[str, ...] = ("document.processed", "document.deleted")
+    allow_networks: tuple[IPvAnyNetwork, ...] = ()
+    """Private and loopback networks that the endpoint may be in. Without them such targets are refused."""
 
 
 # ---------------------------------------------------------------- what the hub hands to a connector
@@ -55,7 +57,12 @@ class NotifyOptions(BaseModel):
 
 class HttpClient(Protocol):
     """An HTTP client that already honours the account's rate limit, circuit breaker, retries, time and size limits, and
-    refuses targets that the instance may not reach. Raises NotReady, RateLimited and AuthFailed."""
+    refuses targets that the instance may not reach.
+
+    `timeout` is the seconds that one exchange may take, its body and its redirects included. An answer longer than
+    `max_bytes` (after decompression) is refused, or with `cut` shortened to that. With `raise_for_status` False every
+    answer is handed back, whatever its status, and only lost connections are retried. Only GET and HEAD are retried and
+    follow redirects. Raises NotReady, RateLimited, NotSent and AuthFailed."""
 
     async def request(
         self,
@@ -67,6 +74,8 @@ class HttpClient(Protocol):
         data: bytes | None = None,
         json: object = None,
         max_bytes: int | None = None,
+        cut: bool = False,
+        timeout: float | None = None,
         raise_for_status: bool = True,
     ) -> HttpResponse: ...
 
@@ -165,13 +174,15 @@ class Notification:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of one notification. `error` None is delivered. `gone` disables the endpoint; `permanent` ends this
-    delivery without another attempt; otherwise it is tried again, not before `retry_after` seconds."""
+    delivery without another attempt; otherwise it is tried again, not before `retry_after` seconds. `unsent`: nothing
+    went out (NotSent), so no attempt is counted."""
 
     error: str | None = None
     status: int | None = None
     retry_after: float | None = None
     permanent: bool = False
     gone: bool = False
+    unsent: bool = False
     response: str = ""
 
 
