@@ -345,6 +345,8 @@ class LogEntry:
     document_id: str
     at: datetime
     source: str | None
+    access: tuple[str, ...] | None
+    """Who may see this step: the document's access after it, or the last one before a delete."""
     document: StoredDocument | None = None
     chunks: tuple[StoredChunk, ...] = ()
 

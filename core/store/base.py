@@ -1,8 +1,8 @@
 """The store protocol.
 
 Every write is a `ChangeSet`, and a group of them is one durable transaction: graph changes, checkpoints, journal
-entries, deliveries and audit records either all stand or none does. There is no other way to write. Reads are few and plain;
-search lives in `core.index`, which follows the log.
+entries, deliveries and audit records either all stand or none does. There is no other way to write. Reads are few and
+plain; search lives in `core.index`, which follows the log.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class PreparedChange:
     """A change of the graph, analysed and ready to be written.
 
     `expected` is the `v_from` of the document version that the preparation was based on (None: there was none); a store
-    that finds another raises `CommitConflict` and writes nothing. Chunks are complete and in order.
+    that finds another raises `CommitConflict` and writes nothing. Chunks are complete and in order. A delete carries
+    the metadata of what it removes.
     """
 
     op: Op
@@ -168,6 +169,10 @@ class Store(Protocol):
 
     async def floor(self) -> int:
         """The oldest version that can still be read; 0 until `gc` collects. An index made before it rose is rebuilt."""
+        ...
+
+    async def version_at(self, moment: datetime) -> int:
+        """The graph version as it was then."""
         ...
 
     async def commit(self, group: Sequence[ChangeSet]) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from core.errors import VersionUnavailable
 from core.model import Entity, LogEntry, Mention, Op, Relation, StoredChunk, StoredDocument
 from core.store.base import Attempt, Delivery, JournalItem, StoredAuditRecord
 from core.store.sqlite import rows
-from core.store.sqlite.rows import DELIVERY, DOCUMENT, as_list
+from core.store.sqlite.rows import DELIVERY, DOCUMENT, as_list, select
 
 CHUNK = "id, document_id, text, sentences"
 
@@ -25,6 +26,11 @@ def head(db: apsw.Connection) -> int:
 def floor(db: apsw.Connection) -> int:
     version: int = db.execute("SELECT floor FROM graph").get
     return version
+
+
+def version_at(db: apsw.Connection, at: float) -> int:
+    found = select(db, "SELECT version FROM log WHERE at <= ? ORDER BY version DESC LIMIT 1", (at,))
+    return found[0][0] if found else floor(db)
 
 
 # ---------------------------------------------------------------- the graph
@@ -117,7 +123,7 @@ def changes(db: apsw.Connection, after: int, limit: int, content: bool) -> list[
         raise VersionUnavailable(f"changes past {after} are collected up to {oldest}; read the graph anew from 0")
     log = select(
         db,
-        "SELECT version, op, document_id, at, source FROM log WHERE version > ? ORDER BY version LIMIT ?",
+        "SELECT version, op, document_id, at, source, access FROM log WHERE version > ? ORDER BY version LIMIT ?",
         (after, limit),
     )
     if not log:
@@ -136,10 +142,11 @@ def changes(db: apsw.Connection, after: int, limit: int, content: bool) -> list[
             document_id=document_id,
             at=rows.moment(at),
             source=source,
+            access=None if access is None else tuple(json.loads(access)),
             document=opened.get(version),
             chunks=tuple(created.get(version, ())),
         )
-        for version, op, document_id, at, source in log
+        for version, op, document_id, at, source, access in log
     ]
 
 

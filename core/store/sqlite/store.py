@@ -84,6 +84,9 @@ class SqliteStore:
     async def floor(self) -> int:
         return await self._reader.run(read.floor)
 
+    async def version_at(self, moment: datetime) -> int:
+        return await self._reader.run(read.version_at, moment.timestamp())
+
     async def documents(self, document_ids: Collection[str], as_of: int | None = None) -> dict[str, StoredDocument]:
         return await self._reader.run(read.documents, document_ids, as_of)
 

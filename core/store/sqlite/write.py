@@ -14,7 +14,7 @@ from core.errors import CommitConflict
 from core.model import ChunkDraft, Entity, Op, Relation
 from core.store.base import AuditRecord, ChangeSet, PreparedChange
 from core.store.sqlite.connection import transaction
-from core.store.sqlite.rows import as_list, pack, pack_pairs, unpack
+from core.store.sqlite.rows import as_list, pack, pack_pairs, select, unpack
 
 INSERT_DOCUMENT = (
     "INSERT INTO documents (v_from, document_id, content_hash, metadata, origin, chunk_ids, chunk_starts)"
@@ -67,7 +67,7 @@ class _GroupWriter:
         self._db = db
         self._now = now
         self._rows = _Rows()
-        self._version, self._next_chunk = db.execute("SELECT version, next_chunk FROM graph").fetchall()[0]
+        self._version, self._next_chunk = select(db, "SELECT version, next_chunk FROM graph")[0]
 
     def write(self, group: Sequence[ChangeSet]) -> list[list[int]]:
         changes = [change for change_set in group for change in change_set.changes]
@@ -107,12 +107,14 @@ class _GroupWriter:
 
     def _change(self, change: PreparedChange, head: _Head | None) -> int:
         self._version += 1
-        version, rows = self._version, self._rows
+        version: int = self._version
+        rows = self._rows
         if head is not None:
             rows.closed.append((version, head.v_from))
         if change.op is not Op.DELETE:
             rows.documents.append(self._document_row(change, head, version))
-        rows.log.append((version, change.op.value, change.document_id, change.metadata.source, self._now))
+        access = None if change.metadata.access is None else json.dumps(change.metadata.access)
+        rows.log.append((version, change.op.value, change.document_id, change.metadata.source, access, self._now))
         rows.audit.append(self._audit_row(change.audit, version))
         return version
 
@@ -144,7 +146,8 @@ class _GroupWriter:
         return held
 
     def _new_chunk(self, draft: ChunkDraft, document_id: str, version: int) -> int:
-        id_, rows = self._next_chunk, self._rows
+        id_: int = self._next_chunk
+        rows = self._rows
         self._next_chunk += 1
         rows.chunks.append((id_, version, document_id, draft.hash, draft.text, pack_pairs(draft.sentences)))
         for n, mention in enumerate(draft.mentions):
@@ -175,7 +178,7 @@ class _GroupWriter:
         self._insert("INSERT INTO entities VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", entities)
         self._insert("INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows.mentions)
         self._insert("INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?)", rows.relations)
-        self._insert("INSERT INTO log VALUES (?, ?, ?, ?, ?)", rows.log)
+        self._insert("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows.log)
         self._db.execute("UPDATE graph SET version = ?, next_chunk = ?", (self._version, self._next_chunk))
 
     # -- the small tables
@@ -218,7 +221,7 @@ class _GroupWriter:
 def collect(db: apsw.Connection, before: int) -> int:
     """Drop what no version >= `before` sees; the number of document versions dropped."""
     with transaction(db):
-        version, floor = db.execute("SELECT version, floor FROM graph").fetchall()[0]
+        version, floor = select(db, "SELECT version, floor FROM graph")[0]
         before = min(before, version)
         if before <= floor:
             return 0
@@ -234,16 +237,20 @@ def collect(db: apsw.Connection, before: int) -> int:
 def _collect_chunks(db: apsw.Connection, before: int) -> None:
     """Chunks, mentions, relations and entities that only the versions to be dropped hold."""
     gone: set[int] = set()
+    kept: dict[int, int] = {}
     touched: set[str] = set()
     for document_id, blob in db.execute("SELECT document_id, chunk_ids FROM documents WHERE v_to <= ?", (before,)):
         gone.update(unpack(blob))
         touched.add(document_id)
-    for (blob,) in db.execute(
-        "SELECT chunk_ids FROM documents WHERE (v_to IS NULL OR v_to > ?)"
-        " AND document_id IN (SELECT value FROM json_each(?))",
+    for v_from, blob in db.execute(
+        "SELECT v_from, chunk_ids FROM documents WHERE (v_to IS NULL OR v_to > ?)"
+        " AND document_id IN (SELECT value FROM json_each(?)) ORDER BY v_from DESC",
         (before, as_list(touched)),
     ):
-        gone.difference_update(unpack(blob))
+        kept.update(dict.fromkeys(unpack(blob), v_from))
+    gone -= kept.keys()
+    # A chunk belongs to the version that created it; when that one goes, to the oldest that still holds it.
+    db.executemany("UPDATE chunks SET v_from = max(v_from, ?) WHERE id = ?", [(v, id_) for id_, v in kept.items()])
     rows = [(id_,) for id_ in sorted(gone)]
     db.executemany("DELETE FROM chunks WHERE id = ?", rows)
     db.executemany("DELETE FROM mentions WHERE chunk = ?", rows)

@@ -12,6 +12,7 @@ CREATE TABLE log (
     op          TEXT NOT NULL,
     document_id TEXT NOT NULL,
     source      TEXT,
+    access      TEXT,             -- a JSON list of principals; NULL is public
     at          REAL NOT NULL
 ) STRICT;
 

@@ -1,0 +1,447 @@
+"""The one way in: submissions are prepared, grouped and committed, and answered after the commit.
+
+Two tasks work as a pipeline. The preparer takes what waits, up to a group, reads what is stored of those documents and
+analyses what is new; the committer writes the group before in one transaction. While a commit waits for the disk the
+next group is analysed, and what arrives meanwhile makes up the one after: groups grow with the load, and no timer
+delays a lone document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from core.errors import Busy, CommitConflict, StoreError, StoreUnavailable
+from core.model import (
+    AccessChanged,
+    Change,
+    ChunkDraft,
+    Delete,
+    Document,
+    Failure,
+    Metadata,
+    Op,
+    Problem,
+    ProcessResult,
+    Status,
+    StoredDocument,
+    Upsert,
+)
+from core.store.base import AuditRecord, ChangeSet, PreparedChange, Store
+
+GROUP_DOCUMENTS = 64
+"""A group is committed once it holds this many changes; one submission is never split."""
+MAX_PENDING_AUDIT = 10_000
+
+log = structlog.stdlib.get_logger(__name__)
+
+Analyse = Callable[[Sequence[tuple[Document, frozenset[bytes]]]], Awaitable[list["tuple[ChunkDraft, ...] | Exception"]]]
+"""Documents with the chunk hashes already stored → drafts, or what went wrong with that one document."""
+
+
+class Pulse:
+    """Wakes everybody who waits, each time it beats."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def beat(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Whether it beat within `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+@dataclass(eq=False, slots=True)
+class Submission:
+    """Changes that one transaction takes together, with whatever else must stand or fall with them."""
+
+    changes: Sequence[Change]
+    origin: str
+    actor: str
+    also: ChangeSet
+    done: asyncio.Future[list[ProcessResult]]
+    size: int = field(init=False)
+    ids: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = sum(len(c.document.content) for c in self.changes if isinstance(c, Upsert))
+        self.ids = frozenset(c.document_id for c in self.changes if c.document_id and not isinstance(c, Failure))
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A submission ready to be committed. `results[i]` is None where the commit gives it its version."""
+
+    submission: Submission
+    change_set: ChangeSet
+    results: list[ProcessResult]
+    committing: list[int]
+    """For each result the position of its change in the change set, or -1."""
+
+
+class Writer:
+    """Owns the queue and the pipeline. `queue_documents` and `queue_chars` bound what may wait."""
+
+    def __init__(
+        self, store: Store, analyse: Analyse, *, queue_documents: int = 1024, queue_chars: int = 64 * 1024 * 1024
+    ) -> None:
+        self._store = store
+        self._analyse = analyse
+        self._limits = (queue_documents, queue_chars)
+        self._waiting: deque[Submission] = deque()
+        self._documents = 0
+        self._chars = 0
+        self._audit: list[AuditRecord] = []
+        self._arrived = asyncio.Event()
+        self._room = Pulse()
+        self._handover: asyncio.Queue[list[_Prepared] | None] = asyncio.Queue(1)
+        self._in_flight: dict[str, asyncio.Event] = {}
+        self._closing = False
+        self._failed: BaseException | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.committed = Pulse()
+        """Beats after each commit."""
+        self.head = 0
+
+    async def start(self) -> None:
+        self.head = await self._store.head()
+        self._tasks = [
+            asyncio.create_task(self._prepare_groups(), name="writer: prepare"),
+            asyncio.create_task(self._commit_groups(), name="writer: commit"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._on_end)
+
+    async def close(self) -> None:
+        """Commit what waits, then stop."""
+        self._closing = True
+        self._arrived.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def queued(self) -> int:
+        """Documents that wait or are being written."""
+        return self._documents
+
+    # -- intake
+
+    async def enqueue(
+        self, changes: Sequence[Change], *, origin: str, actor: str, also: ChangeSet, wait: bool = True
+    ) -> asyncio.Future[list[ProcessResult]]:
+        """Take a submission once there is room; the future is done when it is committed.
+
+        Raises Busy when there is no room and `wait` is false, StoreUnavailable when the writer is closed.
+        """
+        submission = Submission(changes, origin, actor, also, asyncio.get_running_loop().create_future())
+        while not self._has_room(submission):
+            if not wait:
+                raise Busy("the writer's queue is full", retry_after=1.0)
+            await self._room.wait(None)
+        self._check_open()
+        self._waiting.append(submission)
+        self._documents += len(changes)
+        self._chars += submission.size
+        self._arrived.set()
+        return submission.done
+
+    def audit_soon(self, record: AuditRecord) -> None:
+        """Write a record with the next transaction, which this brings about. Raises StoreUnavailable when records have
+        piled up because the store takes none: what cannot be audited is not done."""
+        self._check_open()
+        if len(self._audit) >= MAX_PENDING_AUDIT:
+            raise StoreUnavailable("the audit trail cannot be written")
+        self._audit.append(record)
+        self._arrived.set()
+
+    def _check_open(self) -> None:
+        if self._closing or self._failed:
+            raise StoreUnavailable("the store is closing") from self._failed
+
+    def _has_room(self, submission: Submission) -> bool:
+        if not self._documents or self._closing or self._failed:
+            return True
+        documents, chars = self._limits
+        return self._documents + len(submission.changes) <= documents and self._chars + submission.size <= chars
+
+    def _release(self, submission: Submission) -> None:
+        self._documents -= len(submission.changes)
+        self._chars -= submission.size
+        self._room.beat()
+
+    # -- the pipeline
+
+    async def _prepare_groups(self) -> None:
+        while True:
+            await self._arrived.wait()
+            group = self._take_group()
+            if not self._waiting:
+                self._arrived.clear()
+            if group or self._audit:
+                try:
+                    prepared = await self._prepare(group)
+                except BaseException as error:
+                    self._fail(group, error)
+                    if not isinstance(error, StoreError):
+                        raise
+                    prepared = []
+                await self._handover.put(prepared)
+            if self._closing and not self._waiting:
+                await self._handover.put(None)
+                return
+
+    def _take_group(self) -> list[Submission]:
+        group: list[Submission] = []
+        taken: set[str] = set()
+        size = 0
+        while self._waiting and size < GROUP_DOCUMENTS:
+            if not taken.isdisjoint(self._waiting[0].ids):
+                break
+            submission = self._waiting.popleft()
+            group.append(submission)
+            taken |= submission.ids
+            size += len(submission.changes)
+        return group
+
+    async def _commit_groups(self) -> None:
+        while (prepared := await self._handover.get()) is not None:
+            try:
+                await self._commit(prepared)
+            except BaseException as error:
+                self._fail([item.submission for item in prepared], error)
+                if not isinstance(error, StoreError):
+                    raise
+                log.warning("commit failed", error=str(error), submissions=len(prepared))
+
+    async def _commit(self, prepared: list[_Prepared]) -> None:
+        while True:
+            audit, self._audit = self._audit, []
+            group = [item.change_set for item in prepared]
+            if audit:
+                group.append(ChangeSet(audit=tuple(audit)))
+            if not group:
+                return
+            try:
+                versions = await self._store.commit(group)
+            except CommitConflict:
+                self._audit[:0] = audit
+                prepared = await self._prepare([item.submission for item in prepared], again=True)
+                continue
+            except BaseException:
+                self._audit[:0] = audit
+                raise
+            break
+        self.head = max([self.head, *(version for run in versions for version in run)])
+        for item, run in zip(prepared, versions, strict=False):
+            self._settle(item, run)
+        self.committed.beat()
+
+    def _settle(self, item: _Prepared, versions: Sequence[int]) -> None:
+        self._land(item.submission)
+        if not item.submission.done.done():
+            item.submission.done.set_result(
+                [
+                    result if at < 0 else result.model_copy(update={"graph_version": versions[at]})
+                    for result, at in zip(item.results, item.committing, strict=True)
+                ]
+            )
+
+    def _fail(self, group: Sequence[Submission], error: BaseException) -> None:
+        """Nothing of the group is written. Whoever submitted learns why, and may submit again."""
+        reason = error if isinstance(error, StoreError) else StoreUnavailable("the writer stopped")
+        for submission in group:
+            self._land(submission)
+            if not submission.done.done():
+                submission.done.set_exception(reason)
+
+    def _land(self, submission: Submission) -> None:
+        for document_id in submission.ids:
+            if landed := self._in_flight.pop(document_id, None):
+                landed.set()
+        self._release(submission)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """A pipeline task ends only after `close`. If one breaks, nobody must wait for it in vain."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            return
+        log.critical("the writer stopped", error=repr(error), exc_info=error)
+        self._failed = error
+        while not self._handover.empty():
+            self._fail([item.submission for item in self._handover.get_nowait() or ()], error)
+        waiting, self._waiting = list(self._waiting), deque()
+        self._fail(waiting, error)
+        for other in self._tasks:
+            other.cancel()
+
+    # -- preparing
+
+    async def _prepare(self, group: Sequence[Submission], *, again: bool = False) -> list[_Prepared]:
+        if not again:
+            await self._wait_for_predecessors(group)
+        ids = {document_id for submission in group for document_id in submission.ids}
+        stored = await self._store.documents(ids) if ids else {}
+        plans = [_Plan(submission, stored) for submission in group]
+        changed = [document for plan in plans for document in plan.to_analyse]
+        rewritten = [document.document_id for document in changed if document.document_id in stored]
+        known = await self._store.chunk_hashes(rewritten) if rewritten else {}
+        drafts: dict[str, tuple[ChunkDraft, ...] | Exception] = {}
+        if changed:
+            analysed = await self._analyse([(d, known.get(d.document_id, frozenset())) for d in changed])
+            drafts = {d.document_id: result for d, result in zip(changed, analysed, strict=True)}
+        return [plan.finish(drafts) for plan in plans]
+
+    async def _wait_for_predecessors(self, group: Sequence[Submission]) -> None:
+        """What is stored of a document is known only once its change before this one is committed."""
+        for submission in group:
+            for document_id in submission.ids:
+                if earlier := self._in_flight.get(document_id):
+                    await earlier.wait()
+        for submission in group:
+            self._in_flight.update((document_id, asyncio.Event()) for document_id in submission.ids)
+
+
+class _Plan:
+    """What becomes of each change of one submission, given what is stored. Of several changes of one document in one
+    submission the last counts; those before it share its outcome."""
+
+    def __init__(self, submission: Submission, stored: dict[str, StoredDocument]) -> None:
+        self._submission = submission
+        self._stored = stored
+        self._last = {c.document_id: c for c in submission.changes if c.document_id}
+        self._hashes: dict[str, bytes] = {}
+        self.to_analyse = [
+            c.document for c in self._last.values() if isinstance(c, Upsert) and not self._is_unchanged(c.document)
+        ]
+
+    def _is_unchanged(self, document: Document) -> bool:
+        hash_ = content_hash(document.content)
+        self._hashes[document.document_id] = hash_
+        held = self._stored.get(document.document_id)
+        return held is not None and held.content_hash == hash_ and held.metadata == document.metadata
+
+    def finish(self, drafts: dict[str, tuple[ChunkDraft, ...] | Exception]) -> _Prepared:
+        changes: list[PreparedChange] = []
+        audit: list[AuditRecord] = []
+        outcomes: dict[int, tuple[ProcessResult, int]] = {}
+        results: list[ProcessResult] = []
+        committing: list[int] = []
+        for original in self._submission.changes:
+            counted = self._last[original.document_id] if original.document_id else original
+            if id(counted) not in outcomes:
+                result, prepared = self._outcome(counted, drafts)
+                if prepared is None:
+                    audit.append(self._audit(result))
+                else:
+                    changes.append(prepared)
+                outcomes[id(counted)] = (result, -1 if prepared is None else len(changes) - 1)
+            result, position = outcomes[id(counted)]
+            results.append(result)
+            committing.append(position)
+        also = self._submission.also
+        change_set = replace(also, changes=tuple(changes), audit=(*audit, *also.audit))
+        return _Prepared(self._submission, change_set, results, committing)
+
+    def _outcome(
+        self, change: Change, drafts: dict[str, tuple[ChunkDraft, ...] | Exception]
+    ) -> tuple[ProcessResult, PreparedChange | None]:
+        match change:
+            case Upsert(document):
+                return self._upsert(document, drafts.get(document.document_id))
+            case Delete(document_id):
+                held = self._stored.get(document_id)
+                if held is None:
+                    return ProcessResult(document_id=document_id, status=Status.NOT_FOUND), None
+                result = ProcessResult(document_id=document_id, status=Status.DELETED)
+                return result, self._prepared(Op.DELETE, held, held.metadata, result)
+            case AccessChanged(document_id, access):
+                return self._access(document_id, access)
+            case Failure(error, document_id):
+                return _rejected(document_id, "connector_failure", error), None
+
+    def _upsert(
+        self, document: Document, drafts: tuple[ChunkDraft, ...] | Exception | None
+    ) -> tuple[ProcessResult, PreparedChange | None]:
+        id_ = document.document_id
+        held = self._stored.get(id_)
+        if isinstance(drafts, Exception):
+            return _rejected(id_, "analysis_failed", f"the document could not be analysed: {drafts}"), None
+        if drafts is None:
+            return self._unchanged(id_), None
+        result = ProcessResult(
+            document_id=id_,
+            status=Status.PROCESSED,
+            chunks=len(drafts),
+            entities=len({mention.entity.id for draft in drafts for mention in draft.mentions}),
+        )
+        prepared = self._prepared(Op.UPSERT, held, document.metadata, result)
+        return result, replace(prepared, content_hash=self._hashes[id_], chunks=drafts)
+
+    def _access(self, document_id: str, access: tuple[str, ...] | None) -> tuple[ProcessResult, PreparedChange | None]:
+        held = self._stored.get(document_id)
+        if held is None:
+            return ProcessResult(document_id=document_id, status=Status.NOT_FOUND), None
+        if held.metadata.access == access:
+            return self._unchanged(document_id), None
+        result = ProcessResult(document_id=document_id, status=Status.PROCESSED, chunks=len(held.chunk_ids))
+        return result, self._prepared(Op.ACCESS, held, held.metadata.model_copy(update={"access": access}), result)
+
+    def _unchanged(self, document_id: str) -> ProcessResult:
+        held = self._stored[document_id]
+        return ProcessResult(
+            document_id=document_id,
+            status=Status.UNCHANGED,
+            graph_version=held.v_from,
+            chunks=len(held.chunk_ids),
+        )
+
+    def _prepared(
+        self, op: Op, held: StoredDocument | None, metadata: Metadata, result: ProcessResult
+    ) -> PreparedChange:
+        return PreparedChange(
+            op=op,
+            document_id=result.document_id or "",
+            expected=held.v_from if held else None,
+            origin=self._submission.origin,
+            metadata=metadata,
+            audit=self._audit(result, metadata.source),
+        )
+
+    def _audit(self, result: ProcessResult, source: str | None = None) -> AuditRecord:
+        held = self._stored.get(result.document_id or "")
+        detail: dict[str, str | int | None] = {
+            "status": result.status.value,
+            "source": source or (held.metadata.source if held else None),
+            "origin": self._submission.origin,
+        }
+        if result.status is Status.UNCHANGED:
+            detail["graph_version"] = result.graph_version
+        if result.error:
+            detail |= {"code": result.error.code, "field": result.error.field, "message": result.error.message[:500]}
+        return AuditRecord(
+            actor=self._submission.actor,
+            action=f"document.{result.status.value}",
+            subject=result.document_id or "",
+            detail=detail,
+        )
+
+
+def _rejected(document_id: str | None, code: str, message: str) -> ProcessResult:
+    return ProcessResult(document_id=document_id, status=Status.REJECTED, error=Problem(code=code, message=message))
+
+
+def content_hash(content: str) -> bytes:
+    """BLAKE2b-128 of the UTF-8 bytes."""
+    return hashlib.blake2b(content.encode(), digest_size=16).digest()
