@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
-from core.model import ChunkDraft, Entity, LogEntry, Metadata, Op, StoredChunk, StoredDocument
+from core.model import ChunkDraft, Entity, LogEntry, Mention, Metadata, Op, Relation, StoredChunk, StoredDocument
 
 RecordScope = Literal["checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status"]
 """Small named JSON values, each with one owner: what a connector has read, how far a follower came, a connector's
@@ -200,6 +200,10 @@ class Store(Protocol):
     async def chunks(self, chunk_ids: Collection[int], as_of: int | None = None) -> dict[int, StoredChunk]:
         """Chunks by id, without their mentions. `start` and `ordinal` are those in the document version visible then; a
         chunk that this version does not hold is left out."""
+        ...
+
+    async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
+        """The mentions and relations of each of these chunks."""
         ...
 
     async def entities(self, entity_ids: Collection[int]) -> dict[int, Entity]: ...

@@ -108,6 +108,13 @@ def chunks(db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None) -
     return placed
 
 
+def evidence(
+    db: apsw.Connection, chunk_ids: Collection[int]
+) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
+    mentions, relations = _mentions(db, list(chunk_ids))
+    return {id_: (tuple(mentions.get(id_, ())), tuple(relations.get(id_, ()))) for id_ in chunk_ids}
+
+
 def entities(db: apsw.Connection, entity_ids: Collection[int]) -> dict[int, Entity]:
     found = select(
         db,

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from core.errors import StoreUnavailable
-from core.model import Entity, LogEntry, StoredChunk, StoredDocument
+from core.model import Entity, LogEntry, Mention, Relation, StoredChunk, StoredDocument
 from core.store.base import (
     Attempt,
     ChangeSet,
@@ -100,6 +100,9 @@ class SqliteStore:
 
     async def chunks(self, chunk_ids: Collection[int], as_of: int | None = None) -> dict[int, StoredChunk]:
         return await self._reader.run(read.chunks, chunk_ids, as_of)
+
+    async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
+        return await self._reader.run(read.evidence, chunk_ids)
 
     async def entities(self, entity_ids: Collection[int]) -> dict[int, Entity]:
         return await self._reader.run(read.entities, entity_ids)
