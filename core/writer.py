@@ -32,6 +32,7 @@ from core.model import (
     StoredDocument,
     Upsert,
 )
+from core.pulse import Pulse
 from core.store.base import AuditRecord, ChangeSet, PreparedChange, Store
 
 GROUP_DOCUMENTS = 64
@@ -42,26 +43,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 Analyse = Callable[[Sequence[tuple[Document, frozenset[bytes]]]], Awaitable[list["tuple[ChunkDraft, ...] | Exception"]]]
 """Documents with the chunk hashes already stored → drafts, or what went wrong with that one document."""
-
-
-class Pulse:
-    """Wakes everybody who waits, each time it beats."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def beat(self) -> None:
-        self._event.set()
-        self._event = asyncio.Event()
-
-    async def wait(self, timeout: float | None) -> bool:
-        """Whether it beat within `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 @dataclass(eq=False, slots=True)

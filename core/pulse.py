@@ -1,0 +1,25 @@
+"""A wake-up call that any number may wait for."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Pulse:
+    """Wakes everybody who waits, each time it beats."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def beat(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Whether it beat within `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        return True

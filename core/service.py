@@ -1,0 +1,436 @@
+"""The graph service: what everything above the core talks to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from core.analysis.pool import AnalysisPool
+from core.answering.compose import compose
+from core.answering.filters import Filters, parse_filters
+from core.errors import InvalidDocument, InvalidQuery, NotFound, StoreError, VersionUnavailable
+from core.index import Question, Ranking
+from core.model import (
+    DEFAULT_MAX_CONTENT_BYTES,
+    OPERATOR,
+    Answer,
+    Change,
+    Delete,
+    Document,
+    EntitySummary,
+    EntityView,
+    Hit,
+    LogEntry,
+    Metadata,
+    Problem,
+    ProcessResult,
+    Status,
+    StoredDocument,
+    Upsert,
+    Viewer,
+)
+from core.reader import Reader
+from core.store.base import AuditRecord, ChangeSet
+from core.store.sqlite import SqliteStore
+from core.writer import Writer
+
+NOTHING_ELSE = ChangeSet()
+IN_FLIGHT = 256
+"""Documents of one `process_documents` call that may be on their way at a time."""
+INDEX_WAIT_SECONDS = 10.0
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """`analysis_workers` 0 analyses in a thread; more, in that many processes."""
+
+    max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES
+    analysis_workers: int = 0
+    queue_documents: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """A document version with its whole text (for HTML: the text that was read out of it)."""
+
+    document: StoredDocument
+    text: str
+
+
+async def create_graph_service(url: str = "sqlite:aime.db", *, options: ServiceOptions | None = None) -> GraphService:
+    """Open the store that `url` names and start the service on it.
+
+    Raises:
+        StoreLocked: another process has it open.
+        StoreError: it cannot be opened, is of a newer release, or not ours.
+    """
+    if not url.startswith("sqlite:"):
+        raise StoreError(f"{url!r} is not a store; write sqlite:PATH, such as sqlite:aime.db")
+    service = GraphService(SqliteStore(url), options or ServiceOptions())
+    await service.open()
+    return service
+
+
+class GraphService:
+    """Documents in, answers out. `origin` says who brings a document (it owns it for pruning), `actor` who is
+    responsible, for the audit trail; `viewer` on whose behalf something is read."""
+
+    def __init__(self, store: SqliteStore, options: ServiceOptions) -> None:
+        self.store = store
+        self.options = options
+        self._analysis = AnalysisPool(options.analysis_workers)
+        self._writer = Writer(store, self._analysis.analyse, queue_documents=options.queue_documents)
+        directory = None if store.path == ":memory:" else Path(f"{store.path}-index")
+        self._reader = Reader(store, directory, committed=self._writer.committed, head=lambda: self._writer.head)
+
+    async def open(self) -> None:
+        await self.store.open()
+        try:
+            await self._writer.start()
+            await self._reader.start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Commit what was taken, then close."""
+        await self._writer.close()
+        await self._reader.close()
+        self._analysis.close()
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def announce(self, url: str, token: str) -> None:
+        """Tell commands on this machine where this process answers HTTP."""
+        self.store.announce(url, token)
+
+    # -- in
+
+    async def process_document(
+        self,
+        *,
+        document_id: str,
+        content: str,
+        metadata: Mapping[str, Any] | None = None,
+        origin: str = "api",
+        actor: str = "api",
+    ) -> ProcessResult:
+        """Add or replace one document; returns after the durable commit. Raises InvalidDocument."""
+        raw = {"document_id": document_id, "content": content, "metadata": metadata or {}}
+        try:
+            document = self.parse(raw)
+        except InvalidDocument as error:
+            self._writer.audit_soon(_rejection(error, origin, actor))
+            raise
+        return (await self.submit([Upsert(document)], origin=origin, actor=actor))[0]
+
+    def parse(self, raw: Mapping[str, Any]) -> Document:
+        """Validate a document as `process_document` does. Raises InvalidDocument."""
+        return Document.parse(raw, max_content_bytes=self.options.max_content_bytes)
+
+    async def process_documents(
+        self,
+        documents: AsyncIterable[Document | Mapping[str, Any]] | Iterable[Document | Mapping[str, Any]],
+        *,
+        origin: str = "api",
+        actor: str = "api",
+    ) -> AsyncIterator[ProcessResult]:
+        """Results in the order of the documents, each after its commit; a bad document yields a rejected result. At
+        most `IN_FLIGHT` documents are held, so an endless source is fine."""
+        pending: deque[asyncio.Future[list[ProcessResult]]] = deque()
+        async for item in _each(documents):
+            pending.append(await self._take(item, origin, actor))
+            while pending and (len(pending) >= IN_FLIGHT or pending[0].done()):
+                yield (await pending.popleft())[0]
+        while pending:
+            yield (await pending.popleft())[0]
+
+    async def _take(
+        self, item: Document | Mapping[str, Any], origin: str, actor: str
+    ) -> asyncio.Future[list[ProcessResult]]:
+        try:
+            document = item if isinstance(item, Document) else self.parse(item)
+        except InvalidDocument as error:
+            also = ChangeSet(audit=(_rejection(error, origin, actor),))
+            await self.write(also)
+            done: asyncio.Future[list[ProcessResult]] = asyncio.get_running_loop().create_future()
+            done.set_result([rejected(error)])
+            return done
+        return await self._writer.enqueue([Upsert(document)], origin=origin, actor=actor, also=NOTHING_ELSE)
+
+    async def delete_document(self, document_id: str, *, origin: str = "api", actor: str = "api") -> ProcessResult:
+        """Remove a document; status `not_found` if there is none."""
+        return (await self.submit([Delete(document_id)], origin=origin, actor=actor))[0]
+
+    async def submit(
+        self,
+        changes: Sequence[Change],
+        *,
+        origin: str,
+        actor: str,
+        also: ChangeSet = NOTHING_ELSE,
+        wait: bool = True,
+    ) -> list[ProcessResult]:
+        """Commit the changes and `also` in one durable transaction; returns after it.
+
+        Raises:
+            Busy: the queue is full and `wait` is false.
+            StoreError: nothing was written.
+        """
+        done = await self._writer.enqueue(changes, origin=origin, actor=actor, also=also, wait=wait)
+        return await done
+
+    async def write(self, change_set: ChangeSet) -> None:
+        """Commit what is no change of the graph: records, journal, deliveries, attempts, audit."""
+        await self.submit((), origin="hub", actor="hub", also=change_set)
+
+    def audit_soon(self, record: AuditRecord) -> None:
+        """Write a record with the next transaction, at once but not awaited. Raises StoreUnavailable when the trail
+        cannot be written."""
+        self._writer.audit_soon(record)
+
+    # -- out
+
+    async def query(
+        self,
+        text: str,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        top_k: int = 5,
+        min_version: int | None = None,
+        as_of_version: int | None = None,
+        viewer: Viewer = OPERATOR,
+        actor: str = "api",
+    ) -> Answer:
+        """Answer from what `viewer` may see, with every commit acknowledged before the call.
+
+        Raises:
+            InvalidQuery: the question, a filter or an option does not fit.
+            VersionUnavailable: `as_of_version` was collected, or is not written yet.
+            VersionTimeout: the index did not reach `min_version` in time.
+        """
+        question = _question(text, filters, top_k, as_of_version, viewer)
+        ranking = await self._search(question, min_version)
+        wanted = [candidate.chunk_id for candidate in ranking.chunks]
+        chunks = await self.store.chunks(wanted, ranking.graph_version)
+        ids = {chunk.document_id for chunk in chunks.values()}
+        documents = await self.store.documents(ids, ranking.graph_version)
+        answer = await self._reader.ask(lambda _: compose(question, ranking, chunks, documents))
+        self._writer.audit_soon(_answered(answer, actor))
+        return answer
+
+    async def retrieve(
+        self,
+        text: str,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        top_k: int = 10,
+        viewer: Viewer = OPERATOR,
+        as_of_version: int | None = None,
+    ) -> list[Hit]:
+        """The `top_k` best documents for a question, each with its best chunk."""
+        ranking = await self._search(_question(text, filters, top_k, as_of_version, viewer), None)
+        return list(ranking.documents[:top_k])
+
+    async def _search(self, question: Question, min_version: int | None) -> Ranking:
+        head = self._writer.head
+        if question.as_of is not None:
+            floor = await self.store.floor()
+            if not floor <= question.as_of <= head:
+                raise VersionUnavailable(
+                    f"as_of_version {question.as_of} cannot be read: the store holds {floor} to {head}",
+                    collected=question.as_of < floor,
+                )
+        await self._reader.reach(max(head, min_version or 0), INDEX_WAIT_SECONDS)
+        return await self._reader.ask(lambda index: index.search(question))
+
+    async def document(
+        self, document_id: str, *, as_of_version: int | None = None, viewer: Viewer = OPERATOR
+    ) -> DocumentView:
+        """One document with its text. Raises NotFound, VersionUnavailable."""
+        found = (await self.store.documents([document_id], as_of_version)).get(document_id)
+        if found is None or not viewer.may_see(found.metadata.access):
+            raise NotFound(f"there is no document {document_id!r}")
+        chunks = await self.store.chunks(found.chunk_ids, found.v_from)
+        return DocumentView(found, "".join(chunks[id_].text for id_ in found.chunk_ids))
+
+    async def documents(
+        self,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        cursor: str = "",
+        limit: int = 100,
+        viewer: Viewer = OPERATOR,
+    ) -> list[StoredDocument]:
+        """Documents in the order of their ids, those past `cursor`. Raises InvalidQuery."""
+        wanted = parse_filters(filters)
+        found: list[StoredDocument] = []
+        while len(found) < limit:
+            page = await self.store.scan(after=cursor, limit=PAGE)
+            found.extend(document for document in page if _matches(document, wanted, viewer))
+            if len(page) < PAGE:
+                break
+            cursor = page[-1].document_id
+        return found[:limit]
+
+    async def changes(
+        self, after: int, *, limit: int = 100, wait: float = 0, viewer: Viewer = OPERATOR
+    ) -> list[LogEntry]:
+        """The log past `after`, as far as `viewer` may see it; with `wait`, waits up to that many seconds for an entry.
+
+        Raises VersionUnavailable when entries past `after` were collected, or `after` is past the head."""
+        if after > self._writer.head:
+            raise VersionUnavailable(f"version {after} is not written yet; the head is {self._writer.head}")
+        deadline = asyncio.get_running_loop().time() + wait
+        while True:
+            head = self._writer.head
+            if entries := await self._visible_changes(after, limit, viewer):
+                return entries
+            after = max(after, head)
+            left = deadline - asyncio.get_running_loop().time()
+            if self._writer.head <= head and (left <= 0 or not await self._writer.committed.wait(left)):
+                return []
+
+    async def _visible_changes(self, after: int, limit: int, viewer: Viewer) -> list[LogEntry]:
+        """Reads on past what is masked, so that an empty page means that there is nothing more."""
+        while entries := await self.store.changes(after, limit):
+            if visible := [entry for entry in entries if viewer.may_see(entry.access)]:
+                return visible
+            after = entries[-1].version
+        return []
+
+    async def entities(self, *, text: str = "", limit: int = 50, viewer: Viewer = OPERATOR) -> list[EntitySummary]:
+        """Entities whose name begins with or contains `text`, the most mentioned first."""
+        await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
+        return await self._reader.ask(lambda index: index.entities(text, limit, viewer))
+
+    async def entity(self, entity_id: int, *, viewer: Viewer = OPERATOR) -> EntityView:
+        """One entity with its documents and neighbours. Raises NotFound."""
+        await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
+        view = await self._reader.ask(lambda index: index.entity(entity_id, viewer))
+        if view is None:
+            raise NotFound(f"there is no entity {entity_id:016x}")
+        return view
+
+    # -- state
+
+    async def head(self) -> int:
+        """The graph version."""
+        return self._writer.head
+
+    async def version_at(self, moment: datetime) -> int:
+        """The graph version as it was then."""
+        return await self.store.version_at(moment)
+
+    async def ready(self) -> bool:
+        """Whether the index has caught up with the log."""
+        return self._reader.caught_up
+
+    @property
+    def index_version(self) -> int:
+        """How far the index is."""
+        return self._reader.version
+
+    @property
+    def queued(self) -> int:
+        """Documents taken and not yet committed."""
+        return self._writer.queued
+
+    async def wait_for_trail(self, after: int, timeout: float) -> bool:
+        """Whether the audit trail has passed `after`, waiting up to `timeout` seconds for it."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        committed = self._writer.committed
+        while not await self.store.trail(after, 1):
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0 or not await committed.wait(left):
+                return False
+        return True
+
+    async def gc(self, before: int) -> int:
+        """Drop the history that only versions below `before` see; the number of document versions dropped."""
+        dropped = await self.store.gc(before)
+        await self._reader.renew()
+        return dropped
+
+
+def _question(text: str, filters: Mapping[str, Any] | None, top_k: int, as_of: int | None, viewer: Viewer) -> Question:
+    if not 1 <= top_k <= 100:
+        raise InvalidQuery(f"must be 1 to 100, not {top_k}", field="top_k")
+    return Question(text=text, filters=parse_filters(filters), viewer=viewer, as_of=as_of, top_k=top_k)
+
+
+def _matches(document: StoredDocument, filters: Filters, viewer: Viewer) -> bool:
+    return viewer.may_see(document.metadata.access) and filters.matches(document.document_id, document.metadata)
+
+
+async def _each(
+    documents: AsyncIterable[Document | Mapping[str, Any]] | Iterable[Document | Mapping[str, Any]],
+) -> AsyncIterator[Document | Mapping[str, Any]]:
+    if isinstance(documents, AsyncIterable):
+        async for document in documents:
+            yield document
+    else:
+        for document in documents:
+            yield document
+
+
+def rejected(error: InvalidDocument) -> ProcessResult:
+    """The result of a document that was refused."""
+    problem = Problem(code=error.code, field=error.field, message=error.reason)
+    document_id = None if error.document_id is None else printable(error.document_id)
+    return ProcessResult(document_id=document_id, status=Status.REJECTED, error=problem)
+
+
+def _rejection(error: InvalidDocument, origin: str, actor: str) -> AuditRecord:
+    return AuditRecord(
+        actor=actor,
+        action="document.rejected",
+        subject=printable(error.document_id or ""),
+        detail={
+            "status": "rejected",
+            "origin": origin,
+            "code": error.code,
+            "field": error.field,
+            "message": printable(error.reason[:500]),
+        },
+    )
+
+
+def printable(text: str) -> str:
+    """Text that any store and any terminal keeps: what is not printable is escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _answered(answer: Answer, actor: str) -> AuditRecord:
+    return AuditRecord(
+        actor=actor,
+        action="query.answered",
+        detail={
+            "status": "abstained" if answer.abstained else "answered",
+            "query": printable(answer.query[:500]),
+            "groundedness_score": answer.validation.groundedness_score,
+            "document_ids": list(dict.fromkeys(source.document_id for source in answer.sources)),
+            "graph_version": answer.graph_version,
+        },
+    )
+
+
+__all__ = [
+    "DocumentView",
+    "GraphService",
+    "Metadata",
+    "ServiceOptions",
+    "create_graph_service",
+    "rejected",
+]
