@@ -221,6 +221,10 @@ class Store(Protocol):
 
     async def records(self, scope: RecordScope) -> dict[str, str]: ...
 
+    async def record(self, scope: RecordScope, key: str) -> str | None:
+        """One record's JSON text."""
+        ...
+
     async def journal(self, limit: int) -> list[JournalItem]:
         """The oldest items."""
         ...

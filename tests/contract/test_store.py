@@ -311,6 +311,8 @@ async def test_a_record_is_replaced_and_removed(store: Store) -> None:
     await store.commit([ChangeSet(records={("key", "a"): "4", ("key", "b"): None})])
     assert await store.records("key") == {"a": "4"}
     assert await store.records("endpoint") == {"a": "3"}
+    assert await store.record("key", "a") == "4"
+    assert await store.record("key", "b") is None
 
 
 async def test_the_journal_is_read_in_order_and_left_when_done(store: Store) -> None:

@@ -230,6 +230,11 @@ def records(db: apsw.Connection, scope: str) -> dict[str, str]:
     return dict(select(db, "SELECT key, value FROM records WHERE scope = ? ORDER BY key", (scope,)))
 
 
+def record(db: apsw.Connection, scope: str, key: str) -> str | None:
+    found = select(db, "SELECT value FROM records WHERE scope = ? AND key = ?", (scope, key))
+    return str(found[0][0]) if found else None
+
+
 def journal(db: apsw.Connection, limit: int) -> list[JournalItem]:
     found = select(db, "SELECT id, kind, payload, actor FROM journal ORDER BY sequence LIMIT ?", (limit,))
     return [JournalItem(*row) for row in found]

@@ -113,6 +113,9 @@ class SqliteStore:
     async def records(self, scope: RecordScope) -> dict[str, str]:
         return await self._reader.run(read.records, scope)
 
+    async def record(self, scope: RecordScope, key: str) -> str | None:
+        return await self._reader.run(read.record, scope, key)
+
     async def journal(self, limit: int) -> list[JournalItem]:
         return await self._reader.run(read.journal, limit)
 
