@@ -130,10 +130,9 @@ class Client:
         except BaseException:
             self.account.left()
             raise
-        pause = retry_after(response.headers, self._now()) if response.status in (429, 503) else None
-        refusal = error_for(response.status, pause, _where(URL(response.url)))
-        if pause is not None:
-            self.account.pause(pause)
+        refusal = error_for(response.status, response.retry_after, _where(URL(response.url)))
+        if response.retry_after is not None:
+            self.account.pause(response.retry_after)
         if refusal is not None and response.status >= 500:
             self.account.failed(refusal.message)
         else:
@@ -172,6 +171,7 @@ class Client:
                 headers=response.headers,
                 body=body,
                 url=str(response.url),
+                retry_after=retry_after(response.headers, self._now()) if response.status in (429, 503) else None,
             )
 
     def _redirect(self, start: URL, location: str) -> URL:

@@ -89,6 +89,8 @@ class HttpResponse:
     body: bytes
     url: str
     """After redirects."""
+    retry_after: float | None = None
+    """The seconds that a 429 or 503 asks us to wait."""
 
     def text(self, encoding: str = "utf-8") -> str:
         return self.body.decode(encoding, errors="replace")
