@@ -370,6 +370,8 @@ async def test_a_delivery_is_written_once_however_often_it_is_made(store: Store)
     await store.commit([ChangeSet(deliveries=(delivery("1"),))])
     await store.commit([ChangeSet(deliveries=(delivery("1"), delivery("2")))])
     assert [d.id for d in await store.deliveries()] == ["2", "1"]
+    assert await store.delivery("2") == (await store.deliveries())[0]
+    assert await store.delivery("3") is None
 
 
 async def test_a_replay_makes_a_dead_delivery_pending_again_under_its_id(store: Store) -> None:
@@ -377,6 +379,8 @@ async def test_a_replay_makes_a_dead_delivery_pending_again_under_its_id(store: 
     await store.commit([ChangeSet(attempts=(Attempt("1", NOW, 0.1, DeliveryState.DEAD, NOW, 410, "gone"),))])
     assert await store.due(NOW, 10) == []
     assert await store.next_due() is None
+    assert await store.undelivered() == {("crm", DeliveryState.DEAD): 1}
     await store.commit([ChangeSet(replays=("1",))])
+    assert await store.undelivered() == {("crm", DeliveryState.PENDING): 1}
     (again,) = await store.due(datetime.now(UTC), 10)
     assert (again.id, again.state, again.attempts, again.error) == ("1", DeliveryState.PENDING, 0, None)

@@ -11,7 +11,7 @@ import apsw
 
 from core.errors import VersionUnavailable
 from core.model import Entity, LogEntry, Mention, Op, Relation, StoredChunk, StoredDocument
-from core.store.base import Attempt, Delivery, JournalItem, StoredAuditRecord
+from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, StoredAuditRecord
 from core.store.sqlite import rows
 from core.store.sqlite.rows import DELIVERY, DOCUMENT, as_list, select
 
@@ -269,6 +269,20 @@ def deliveries(
         (endpoint, state, subject, before, limit),
     )
     return [rows.delivery(row) for row in found]
+
+
+def delivery(db: apsw.Connection, delivery_id: str) -> Delivery | None:
+    found = select(db, f"SELECT {DELIVERY} FROM deliveries WHERE id = ?", (delivery_id,))
+    return rows.delivery(found[0]) if found else None
+
+
+def undelivered(db: apsw.Connection) -> dict[tuple[str, DeliveryState], int]:
+    # One statement for each state, so that each is answered from its partial index.
+    counts: dict[tuple[str, DeliveryState], int] = {}
+    for state in (DeliveryState.PENDING, DeliveryState.DEAD):
+        statement = f"SELECT endpoint, COUNT(*) FROM deliveries WHERE state = '{state}' GROUP BY endpoint"
+        counts |= {(endpoint, state): count for endpoint, count in select(db, statement)}
+    return counts
 
 
 def attempts(db: apsw.Connection, delivery_id: str) -> list[Attempt]:

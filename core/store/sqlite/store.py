@@ -137,6 +137,12 @@ class SqliteStore:
     ) -> list[Delivery]:
         return await self._reader.run(read.deliveries, endpoint, state, subject, before, limit)
 
+    async def delivery(self, delivery_id: str) -> Delivery | None:
+        return await self._reader.run(read.delivery, delivery_id)
+
+    async def undelivered(self) -> dict[tuple[str, DeliveryState], int]:
+        return await self._reader.run(read.undelivered)
+
     async def attempts(self, delivery_id: str) -> list[Attempt]:
         return await self._reader.run(read.attempts, delivery_id)
 

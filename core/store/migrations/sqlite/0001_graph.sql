@@ -100,6 +100,7 @@ CREATE TABLE deliveries (
 ) STRICT;
 CREATE INDEX deliveries_pending ON deliveries (endpoint, subject, sequence) WHERE state = 'pending';
 CREATE INDEX deliveries_due ON deliveries (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX deliveries_dead ON deliveries (endpoint) WHERE state = 'dead';
 
 CREATE TABLE attempts (
     delivery_id     TEXT NOT NULL,
