@@ -6,6 +6,7 @@ audit trail share; its message is for the reader: what happened, to which docume
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -163,6 +164,14 @@ class ConfigError(AimeError):
         self.where = where
         self.reason = reason
         super().__init__(f"{where}: {reason}" if where else reason)
+
+
+class ConfigErrors(ConfigError):
+    """Everything that is wrong with a configuration, in the order of the file."""
+
+    def __init__(self, errors: Sequence[ConfigError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in errors))
 
 
 class PluginError(AimeError):

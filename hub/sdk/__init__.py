@@ -14,6 +14,7 @@ from core.errors import (
 )
 from core.model import AccessChanged, Answer, Change, Delete, Document, Failure, Metadata, Upsert
 from hub.sdk.contract import (
+    API_VERSION,
     Answers,
     Ask,
     Batch,
@@ -35,9 +36,11 @@ from hub.sdk.contract import (
     Receives,
     Window,
 )
+from hub.sdk.fields import ConnectorConfig, Duration, format_duration, parse_duration
 from hub.sdk.hooks import hookimpl
 
 __all__ = [
+    "API_VERSION",
     "AccessChanged",
     "Answer",
     "Answers",
@@ -47,6 +50,7 @@ __all__ = [
     "Change",
     "ConfigError",
     "Connector",
+    "ConnectorConfig",
     "ConnectorError",
     "ConnectorSpec",
     "Consumes",
@@ -54,6 +58,7 @@ __all__ = [
     "Delete",
     "Delivery",
     "Document",
+    "Duration",
     "Failure",
     "Health",
     "HttpClient",
@@ -76,5 +81,7 @@ __all__ = [
     "Upsert",
     "VerificationFailed",
     "Window",
+    "format_duration",
     "hookimpl",
+    "parse_duration",
 ]
