@@ -150,15 +150,17 @@ class GraphService:
         most `IN_FLIGHT` documents are held, so an endless source is fine."""
         pending: deque[asyncio.Future[list[ProcessResult]]] = deque()
         async for item in _each(documents):
-            pending.append(await self._take(item, origin, actor))
+            pending.append(await self.take(item, origin, actor))
             while pending and (len(pending) >= IN_FLIGHT or pending[0].done()):
                 yield (await pending.popleft())[0]
         while pending:
             yield (await pending.popleft())[0]
 
-    async def _take(
+    async def take(
         self, item: Document | Mapping[str, Any], origin: str, actor: str
     ) -> asyncio.Future[list[ProcessResult]]:
+        """Take one document as soon as there is room; the future has its result once that is durable. Documents are
+        committed in the order in which they were taken."""
         try:
             document = item if isinstance(item, Document) else self.parse(item)
         except InvalidDocument as error:
