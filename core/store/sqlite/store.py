@@ -21,7 +21,7 @@ from core.store.base import (
 from core.store.sqlite import read, rows
 from core.store.sqlite.connection import Connection, migrate, resolve
 from core.store.sqlite.lock import StoreLock
-from core.store.sqlite.write import collect, write_group
+from core.store.sqlite.write import KnownEntities, collect, write_group
 
 
 class SqliteStore:
@@ -33,6 +33,7 @@ class SqliteStore:
     def __init__(self, url: str) -> None:
         self.path = resolve(url)
         self._lock = None if self.path == ":memory:" else StoreLock(Path(self.path))
+        self._known_entities = KnownEntities()
         self._writer = Connection(self.path)
         # Two connections to ":memory:" would be two databases.
         self._reader = Connection(self.path) if self._lock else self._writer
@@ -71,10 +72,10 @@ class SqliteStore:
     # -- writing
 
     async def commit(self, group: Sequence[ChangeSet]) -> list[list[int]]:
-        return await self._writer.run(write_group, group, time.time())
+        return await self._writer.run(write_group, group, time.time(), self._known_entities)
 
     async def gc(self, before: int) -> int:
-        return await self._writer.run(collect, before)
+        return await self._writer.run(collect, before, self._known_entities)
 
     # -- reading
 

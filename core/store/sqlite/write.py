@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,20 +56,52 @@ class _Rows:
     audit: list[tuple[Any, ...]] = field(default_factory=list)
 
 
-def write_group(db: apsw.Connection, group: Sequence[ChangeSet], now: float) -> list[list[int]]:
+class KnownEntities:
+    """Ids of entities that are certainly stored, so that writing their mentions need not try to store them again."""
+
+    LIMIT = 500_000
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+
+    def unknown(self, entities: dict[int, Entity]) -> list[Entity]:
+        return [entities[id_] for id_ in sorted(entities.keys() - self._ids)]
+
+    def add(self, ids: Iterable[int]) -> None:
+        """Only after their commit."""
+        if len(self._ids) > self.LIMIT:
+            self._ids.clear()
+        self._ids.update(ids)
+
+    def forget(self) -> None:
+        self._ids.clear()
+
+
+def write_group(db: apsw.Connection, group: Sequence[ChangeSet], now: float, known: KnownEntities) -> list[list[int]]:
     """Write all of it or nothing; for each set, the versions of its changes. Raises CommitConflict."""
+    writer = _GroupWriter(db, now, known)
     with transaction(db):
-        return _GroupWriter(db, now).write(group)
+        versions = writer.write(group)
+    known.add(writer.entities)
+    return versions
 
 
 class _GroupWriter:
-    def __init__(self, db: apsw.Connection, now: float) -> None:
+    def __init__(self, db: apsw.Connection, now: float, known: KnownEntities) -> None:
         self._db = db
         self._now = now
+        self._known = known
         self._rows = _Rows()
-        self._version, self._next_chunk = select(db, "SELECT version, next_chunk FROM graph")[0]
+        self._version = 0
+        self._next_chunk = 0
+
+    @property
+    def entities(self) -> Iterable[int]:
+        """Ids of all that the group mentions."""
+        return self._rows.entities
 
     def write(self, group: Sequence[ChangeSet]) -> list[list[int]]:
+        self._version, self._next_chunk = select(self._db, "SELECT version, next_chunk FROM graph")[0]
         changes = [change for change_set in group for change in change_set.changes]
         heads = self._heads(changes) if changes else {}
         versions = []
@@ -174,7 +206,7 @@ class _GroupWriter:
         self._insert("UPDATE documents SET v_to = ? WHERE v_from = ?", rows.closed)
         self._insert(INSERT_DOCUMENT, rows.documents)
         self._insert("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)", rows.chunks)
-        entities = sorted((e.id, e.type.value, e.name, e.label) for e in rows.entities.values())
+        entities = [(e.id, e.type.value, e.name, e.label) for e in self._known.unknown(rows.entities)]
         self._insert("INSERT INTO entities VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", entities)
         self._insert("INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows.mentions)
         self._insert("INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?)", rows.relations)
@@ -218,8 +250,9 @@ class _GroupWriter:
             self._db.executemany(statement, rows)
 
 
-def collect(db: apsw.Connection, before: int) -> int:
+def collect(db: apsw.Connection, before: int, known: KnownEntities) -> int:
     """Drop what no version >= `before` sees; the number of document versions dropped."""
+    known.forget()
     with transaction(db):
         version, floor = select(db, "SELECT version, floor FROM graph")[0]
         before = min(before, version)
