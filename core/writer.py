@@ -59,7 +59,7 @@ class Submission:
 
     def __post_init__(self) -> None:
         self.size = sum(len(c.document.content) for c in self.changes if isinstance(c, Upsert))
-        self.ids = frozenset(c.document_id for c in self.changes if c.document_id and not isinstance(c, Failure))
+        self.ids = frozenset(c.document_id for c in self.changes if not isinstance(c, Failure))
 
 
 @dataclass(slots=True)
@@ -301,7 +301,7 @@ class _Plan:
     def __init__(self, submission: Submission, stored: dict[str, StoredDocument]) -> None:
         self._submission = submission
         self._stored = stored
-        self._last = {c.document_id: c for c in submission.changes if c.document_id}
+        self._last = {c.document_id: c for c in submission.changes if not isinstance(c, Failure)}
         self._hashes: dict[str, bytes] = {}
         self.to_analyse = [
             c.document for c in self._last.values() if isinstance(c, Upsert) and not self._is_unchanged(c.document)
@@ -320,7 +320,7 @@ class _Plan:
         results: list[ProcessResult] = []
         committing: list[int] = []
         for original in self._submission.changes:
-            counted = self._last[original.document_id] if original.document_id else original
+            counted = original if isinstance(original, Failure) else self._last[original.document_id]
             if id(counted) not in outcomes:
                 result, prepared = self._outcome(counted, drafts)
                 if prepared is None:

@@ -121,6 +121,12 @@ async def test_a_document_that_breaks_analysis_is_rejected_and_its_neighbours_go
     assert {r.record.subject for r in rejected} == {"b", "c"}
 
 
+async def test_a_failure_does_not_undo_a_good_document_of_the_same_name(writer: Writer, store: SqliteStore) -> None:
+    results = await submit(writer, upsert("a", "One."), Failure("line 2 is no JSON", "a"))
+    assert [r.status for r in results] == [Status.PROCESSED, Status.REJECTED]
+    assert set(await store.documents(["a"])) == {"a"}
+
+
 async def test_what_must_stand_with_the_documents_is_in_their_transaction(writer: Writer, store: SqliteStore) -> None:
     await submit(writer, upsert("a", "One."), also=ChangeSet(records={("checkpoint", "blog"): '"p2"'}))
     assert await store.records("checkpoint") == {"blog": '"p2"'}
