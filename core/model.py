@@ -430,3 +430,36 @@ EVERYONE = Viewer(frozenset())
 """Sees what is public."""
 OPERATOR = Viewer(None)
 """Sees everything."""
+
+
+# ---------------------------------------------------------------- the graph, to look at
+
+
+class EntitySummary(NamedEntity):
+    """An entity with the number of visible documents and chunks that name it."""
+
+    documents: int
+    chunks: int
+
+
+class EntityDocument(BaseModel):
+    """A document that names an entity, with the number of its chunks that do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    document_id: str
+    title: str | None
+    chunks: int
+
+
+class Neighbour(NamedEntity):
+    """An entity named beside another, with the number of visible chunks that name both."""
+
+    chunks: int
+
+
+class EntityView(EntitySummary):
+    """An entity, where it is named and what beside: the most frequent first."""
+
+    named_in: tuple[EntityDocument, ...]
+    neighbours: tuple[Neighbour, ...]
