@@ -45,7 +45,7 @@ class NotifyOptions(BaseModel):
     """The part of a `notify` table that belongs to the hub. A notifying connector's config has a field `notify` whose
     model extends this one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     events: tuple[str, ...] = ("document.processed", "document.deleted")
     allow_networks: tuple[IPvAnyNetwork, ...] = ()

@@ -263,7 +263,7 @@ async def post(
         return Outcome(error=error.message, retry_after=error.retry_after)
     except AuthFailed as error:
         return Outcome(error=error.message)
-    kept = response.text()[:KEPT_CHARS]
+    kept = response.text().replace("\x00", "")[:KEPT_CHARS]
     if 200 <= response.status < 300:
         return Outcome(status=response.status, response=kept)
     return Outcome(
