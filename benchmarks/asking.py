@@ -1,0 +1,25 @@
+"""Asking questions of a store in process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from benchmarks.corpus import read_questions
+from core.service import create_graph_service
+
+WARM_UP = 10
+
+
+async def ask(store: str, questions: str) -> list[float]:
+    """Milliseconds of each question, one after the other, after a few that warm up."""
+    texts = read_questions(Path(questions))
+    latencies = []
+    async with await create_graph_service(f"sqlite:{store}") as service:
+        for text in texts[:WARM_UP]:
+            await service.query(text)
+        for text in texts:
+            begun = time.perf_counter()
+            await service.query(text)
+            latencies.append((time.perf_counter() - begun) * 1000)
+    return latencies

@@ -1,0 +1,190 @@
+"""The figures: one small function each, in the order of the table.
+
+To add one, write a function `(Bench) -> Figure` and put it into FIGURES. It measures in a process of its own
+(`benchmarks.process.measured`) and, where there is a peer or a limit, measures that in the same run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from benchmarks import serving
+from benchmarks.corpus import Corpus
+from benchmarks.process import measured, memory
+
+CONNECTIONS = 64
+IDLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`ratio` is `value / limit`, and must be at least `floor`; in a figure whose name says "at most" it must not be
+    above it. Without a floor nothing is promised."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float | None = None
+    floor: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.limit is None else self.value / self.limit
+
+    @property
+    def is_ceiling(self) -> bool:
+        return "(at most)" in self.name
+
+    @property
+    def is_broken(self) -> bool:
+        if self.ratio is None or self.floor is None:
+            return False
+        return self.ratio > self.floor if self.is_ceiling else self.ratio < self.floor
+
+    def as_json(self) -> dict[str, str | float | None]:
+        return {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "limit": self.limit,
+            "ratio": self.ratio,
+            "floor": self.floor,
+        }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run. What several figures come from is measured once. `rounds`: how often hub and limit are measured, in
+    turns, so that a busy moment of the machine meets both."""
+
+    corpus: Corpus
+    folder: Path
+    rounds: int
+
+    @cached_property
+    def ingests(self) -> list[dict[str, float]]:
+        """For each round: the hub's seconds, peak memory and longest hold, and the limit's seconds."""
+        found = []
+        for number in range(self.rounds):
+            folder = self._folder(f"ingest-{number}")
+            limit = measured("limits", "ingest", documents=self.corpus.documents, folder=folder)
+            hub = measured("ingest", "hub", documents=self.corpus.documents, store=folder / "aime.db")
+            found.append({**hub, "limit": limit})
+        return found
+
+    @cached_property
+    def store(self) -> Path:
+        """The corpus, taken in."""
+        assert self.ingests
+        return self.folder / "ingest-0" / "aime.db"
+
+    @cached_property
+    def posts(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """For each round: what posting the corpus to the hub took, and to the bare server."""
+        return [
+            (self._post(serving.hub, f"hub-{n}/aime.db"), self._post(serving.bare, f"bare-{n}"))
+            for n in range(self.rounds)
+        ]
+
+    def _post(self, serve: Callable[[Path], Any], name: str) -> dict[str, Any]:
+        where = self.folder / name
+        (where.parent if where.suffix else where).mkdir()
+        with serve(where) as server:
+            posted: dict[str, Any] = measured(
+                "posting", "post", documents=self.corpus.documents, url=server.url, concurrency=CONNECTIONS
+            )
+        return posted
+
+    @cached_property
+    def answers(self) -> list[float]:
+        """Milliseconds of each question."""
+        latencies: list[float] = measured("asking", "ask", store=self.store, questions=self.corpus.questions)
+        return latencies
+
+    @cached_property
+    def starts(self) -> tuple[float, float]:
+        """The median seconds of starting a hub on the store, and the MB that the last one holds when idle."""
+        seconds = []
+        idle = 0.0
+        for number in range(self.rounds):
+            with serving.hub(self.store) as server:
+                seconds.append(server.seconds)
+                if number == self.rounds - 1:
+                    time.sleep(IDLE_SECONDS)
+                    idle = memory(server.pid)
+        return median(seconds), idle
+
+    def _folder(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
+
+
+def ingest(bench: Bench) -> Figure:
+    rate, limit = _rates(bench, [(each["seconds"], each["limit"]) for each in bench.ingests])
+    return Figure("ingest, durable and askable (of SQLite and tantivy alone)", rate, "passages/s", limit, 0.12)
+
+
+def ingest_memory(bench: Bench) -> Figure:
+    peak = max(each["peak_mb"] for each in bench.ingests)
+    return Figure("peak memory of the ingest (at most)", peak, "MB", 500, 1.0)
+
+
+def loop_held(bench: Bench) -> Figure:
+    held = median(each["longest_hold_ms"] for each in bench.ingests)
+    return Figure("longest hold of the event loop during the ingest (at most)", held, "ms", 50, 1.0)
+
+
+def post(bench: Bench) -> Figure:
+    rate, limit = _rates(bench, [(hub["seconds"], bare["seconds"]) for hub, bare in bench.posts])
+    return Figure(f"POST /documents, {CONNECTIONS} at once (of a bare handler)", rate, "documents/s", limit, 0.4)
+
+
+def post_p99(bench: Bench) -> Figure:
+    hub, bare = ([ms for pair in bench.posts for ms in pair[side]["latencies_ms"]] for side in (0, 1))
+    return Figure(f"POST /documents, {CONNECTIONS} at once, p99 (beside a bare handler's)", p99(hub), "ms", p99(bare))
+
+
+def query_p50(bench: Bench) -> Figure:
+    return Figure("query in process, p50 (at most)", median(bench.answers), "ms", 5, 1.0)
+
+
+def query_p99(bench: Bench) -> Figure:
+    return Figure("query in process, p99", p99(bench.answers), "ms")
+
+
+def start(bench: Bench) -> Figure:
+    return Figure("aime run, start to ready (at most)", bench.starts[0], "s", 2, 1.0)
+
+
+def idle_memory(bench: Bench) -> Figure:
+    return Figure(f"aime run, memory after {IDLE_SECONDS:g} idle seconds (at most)", bench.starts[1], "MB", 250, 1.0)
+
+
+FIGURES: Sequence[Callable[[Bench], Figure]] = (
+    ingest,
+    ingest_memory,
+    loop_held,
+    post,
+    post_p99,
+    query_p50,
+    query_p99,
+    start,
+    idle_memory,
+)
+
+
+def _rates(bench: Bench, seconds: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Documents a second of hub and limit, from the round whose ratio is the median one."""
+    hub, limit = sorted(seconds, key=lambda pair: pair[1] / pair[0])[len(seconds) // 2]
+    return bench.corpus.size / hub, bench.corpus.size / limit
+
+
+def p99(values: Sequence[float]) -> float:
+    return quantiles(values, n=100, method="inclusive")[98]

@@ -1,0 +1,54 @@
+"""Measured processes: each measurement runs in an interpreter of its own, so that memory and start times are its own.
+
+A measurement is a function of a module here, called with JSON values and returning one. `measured("ingest", "hub", …)`
+runs `benchmarks.ingest.hub(…)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+LONGEST_SECONDS = 600
+
+
+def measured(module: str, function: str, **arguments: Any) -> Any:
+    """What the function returned in a fresh process. Raises RuntimeError with what it wrote on stderr."""
+    command = [sys.executable, "-m", "benchmarks.process", module, function, json.dumps(arguments, default=str)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{module}.{function} failed:\n{done.stderr[-4000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def memory(pid: int | str = "self", *, peak: bool = False) -> float:
+    """Resident memory of a process and its children in MB (10^6 bytes), now or at its highest. From /proc: what
+    `getrusage` calls the highest begins with the parent's, which a child inherits."""
+    field = "VmHWM" if peak else "VmRSS"
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    own = next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{field}:"))
+    children = [child for tasks in Path(f"/proc/{pid}/task").glob("*/children") for child in tasks.read_text().split()]
+    return own * 1024 / 1e6 + sum(memory(child, peak=peak) for child in children)
+
+
+def _main() -> None:
+    module, function, arguments = sys.argv[1:]
+    result = getattr(importlib.import_module(f"benchmarks.{module}"), function)(**json.loads(arguments))
+    if inspect.isawaitable(result):
+        result = asyncio.run(_awaited(result))
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+async def _awaited(result: Any) -> Any:
+    return await result
+
+
+if __name__ == "__main__":
+    _main()
