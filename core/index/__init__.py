@@ -1,0 +1,7 @@
+"""The search index: follows the log, answers with rankings."""
+
+from core.index.facets import Filters
+from core.index.index import Index
+from core.index.question import AskedEntity, Question, RankedChunk, Ranking
+
+__all__ = ["AskedEntity", "Filters", "Index", "Question", "RankedChunk", "Ranking"]

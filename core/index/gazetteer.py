@@ -1,0 +1,126 @@
+"""Known titles in running text: word n-grams up to seven, whatever their case and punctuation."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from core.analysis.english import STOP_WORDS
+from core.analysis.stems import spaced
+from core.index.columns import Column, ranges
+
+MAX_WORDS = 7
+_WORD = re.compile(r"\w+")
+_MULTIPLIERS = [np.uint64((0x9E3779B97F4A7C15 * (2 * n + 1) ** 5) % 2**64 | 1) for n in range(MAX_WORDS)]
+_FILTER_BITS = 5
+"""The filter before the exact look-up has 32 places for each title."""
+
+Words = npt.NDArray[np.uint64]
+Positions = npt.NDArray[np.int64]
+
+
+def words_of(text: str) -> list[str]:
+    """The words that names are matched by."""
+    return _WORD.findall(spaced(text).lower())
+
+
+def hashed(words: Sequence[str]) -> Words:
+    """Words as 64-bit numbers. `hash` is keyed anew in each process, and these never leave it."""
+    return np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)
+
+
+def _ngrams(words: Words, size: int) -> Words:
+    """One number for each run of `size` words."""
+    count = max(len(words) - size + 1, 0)
+    total = np.zeros(count, np.uint64)
+    for place in range(size):
+        total += (words[place : place + count] ^ (words[place : place + count] >> np.uint64(29))) * _MULTIPLIERS[place]
+    return total
+
+
+class Gazetteer:
+    """The words of every chunk and the name of every title, and which contains which.
+
+    Work is put off until it is asked for: `matches` compares the chunks that are new with all titles, and the titles that
+    are new with the chunks before. So what is found does not depend on what came first.
+    """
+
+    def __init__(self) -> None:
+        self._words = Column(np.uint64)
+        self._ends = Column(np.int64)
+        self._matched = 0
+        """Chunks below this position are done with, for all titles that are not new."""
+        self._seen: set[int] = set()
+        self._titles: dict[int, list[int]] = {}
+        """Entities by the n-gram of their name's words; two names may differ in punctuation alone."""
+        self._sizes: set[int] = set()
+        self._new: list[tuple[int, int, str]] = []
+
+    def add_chunk(self, text: str) -> None:
+        """The text of the chunk at the next position."""
+        self._words.extend(hashed(words_of(text)))
+        self._ends.append(len(self._words))
+
+    def add_title(self, entity: int, name: str) -> None:
+        """A title; one of more than seven words, or of stop words alone, is not looked for."""
+        if entity in self._seen:
+            return
+        self._seen.add(entity)
+        words = words_of(name)
+        if 0 < len(words) <= MAX_WORDS and not STOP_WORDS.issuperset(words):
+            key = int(_ngrams(hashed(words), len(words))[0])
+            self._titles.setdefault(key, []).append(entity)
+            self._sizes.add(len(words))
+            self._new.append((key, len(words), entity, name))
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._new) or self._matched < len(self._ends)
+
+    def matches(self, candidates: Callable[[str], Positions]) -> Iterator[tuple[int, int, int]]:
+        """What is newly found, as (chunk position, entity, how often). `candidates(name)` are the positions of at least
+        those chunks that contain the name."""
+        boundary, self._matched = self._matched, len(self._ends)
+        new, self._new = self._new, []
+        if boundary:
+            for key, size, entity, name in new:
+                found = candidates(name)
+                chunks, words, owners = self._text(np.sort(found[found < boundary]))
+                hits = owners[: len(words) - size + 1][self._runs(words, owners, size) & (_ngrams(words, size) == key)]
+                for index, count in Counter(hits.tolist()).items():
+                    yield int(chunks[index]), entity, count
+        yield from self._in_chunks(np.arange(boundary, self._matched))
+
+    def _in_chunks(self, positions: Positions) -> Iterator[tuple[int, int, int]]:
+        if not len(positions) or not self._titles:
+            return
+        bits = (len(self._titles) << _FILTER_BITS).bit_length()
+        shift = np.uint64(64 - bits)
+        likely = np.zeros(1 << bits, np.bool_)
+        likely[np.fromiter(self._titles, np.uint64, len(self._titles)) >> shift] = True
+        chunks, words, owners = self._text(positions)
+        found: Counter[tuple[int, int]] = Counter()
+        for size in sorted(self._sizes):
+            keys = _ngrams(words, size)
+            for index in np.flatnonzero(likely[keys >> shift] & self._runs(words, owners, size)).tolist():
+                for entity in self._titles.get(int(keys[index]), ()):
+                    found[owners.item(index), entity] += 1
+        for (index, entity), count in found.items():
+            yield int(chunks[index]), entity, count
+
+    def _text(self, positions: Positions) -> tuple[Positions, Words, Positions]:
+        """The positions, their chunks' words one after the other, and for each word the index of its position."""
+        ends = self._ends.values[positions]
+        starts = np.where(positions > 0, self._ends.values[positions - 1], 0)
+        lengths = ends - starts
+        return positions, self._words.values[ranges(starts, lengths)], np.repeat(np.arange(len(positions)), lengths)
+
+    @staticmethod
+    def _runs(words: Words, owners: Positions, size: int) -> npt.NDArray[np.bool_]:
+        """Which runs of `size` words lie in one chunk."""
+        count = max(len(words) - size + 1, 0)
+        return owners[:count] == owners[size - 1 : size - 1 + count]

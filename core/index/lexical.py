@@ -1,0 +1,143 @@
+"""BM25 over chunks, in tantivy: k1 1.2, b 0.75, English stems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tantivy
+
+from core.analysis.stems import make_analyzer, placed_stems, spaced
+
+_TOKENIZER = "aime"
+_HEAP_BYTES = 32 * 1024 * 1024
+_NARROW = 2_000
+"""Up to so many allowed chunks are named in the query; more are sifted from the best hits."""
+_FIRST_HITS = 512
+
+Positions = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_unsigned_field("chunk", indexed=True, fast=True)
+    builder.add_unsigned_field("print", fast=True)
+    builder.add_text_field("text", tokenizer_name=_TOKENIZER)
+    return builder.build()
+
+
+class Lexical:
+    """Chunks by their words. It only grows: what is visible is the caller's to say, so scores are the same however the
+    index came to be. What is added is found after `commit`."""
+
+    def __init__(self, directory: Path | None) -> None:
+        """Open or create. Raises ValueError or OSError when the directory holds something else or is damaged."""
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+        schema = _schema()
+        self._index = tantivy.Index(schema, None if directory is None else str(directory))
+        self._schema = schema
+        self._index.register_tokenizer(_TOKENIZER, make_analyzer())
+        self._index.config_reader("manual")
+        self._writer: Any = None
+        self._dirty = False
+        self._searcher = self._index.searcher()
+        self.count = self._searcher.num_docs
+
+    def prints(self) -> npt.NDArray[np.uint64]:
+        """The fingerprint of the chunk at each position. Raises ValueError when positions are missing."""
+        if not self.count:
+            return np.empty(0, np.uint64)
+        hits = self._searcher.search(tantivy.Query.all_query(), self.count, count=False).hits
+        addresses = [address for _, address in hits]
+        positions = np.array(self._searcher.fast_field_values("chunk", addresses), np.int64)
+        if len(np.unique(positions)) != self.count or positions.max() != self.count - 1:
+            raise ValueError(f"{self.count} chunks are indexed, but not those at the first {self.count} positions")
+        result = np.empty(self.count, np.uint64)
+        result[positions] = np.array(self._searcher.fast_field_values("print", addresses), np.uint64)
+        return result
+
+    def add(self, text: str, print_: int) -> None:
+        """The chunk at the next position."""
+        if self._writer is None:
+            self._writer = self._index.writer(_HEAP_BYTES, 1)
+        document = tantivy.Document()
+        document.add_unsigned("chunk", self.count)
+        document.add_unsigned("print", print_)
+        document.add_text("text", spaced(text))
+        self._writer.add_document(document)
+        self.count += 1
+        self._dirty = True
+
+    def commit(self) -> None:
+        """Make what was added durable and findable."""
+        if self._dirty:
+            self._writer.commit()
+            self._index.reload()
+            self._searcher = self._index.searcher()
+            self._dirty = False
+
+    def close(self) -> None:
+        """Commit, and wait until the writer has let go of the directory."""
+        self.commit()
+        if self._writer is not None:
+            self._writer.wait_merging_threads()
+            self._writer = None
+
+    def idf(self, terms: Sequence[str]) -> dict[str, float]:
+        """BM25's inverse document frequency of each stem, over all chunks ever added."""
+        total = self._searcher.num_docs
+        frequency = ((term, self._searcher.doc_freq("text", term)) for term in terms)
+        return {term: float(np.log1p((total - count + 0.5) / (count + 0.5))) for term, count in frequency}
+
+    def search(self, terms: Sequence[str], allowed: Positions, total: int, need: int) -> tuple[Positions, Scores]:
+        """At least the `need` best of the `allowed` chunks (sorted positions, of `total`), or all that match, best first.
+
+        Which come is decided by scores alone, never by the order in which the index was written."""
+        if not terms or not len(allowed):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        query = tantivy.Query.boolean_query(
+            [(tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "text", term, "freq")) for term in terms]
+        )
+        if len(allowed) <= min(_NARROW, total // 4):
+            among = tantivy.Query.term_set_query(self._schema, "chunk", allowed.tolist())
+            query = tantivy.Query.boolean_query(
+                [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(among, 0.0))]
+            )
+        limit = max(_FIRST_HITS, 2 * need)
+        while True:
+            ids, scores, complete = self._hits(query, limit)
+            if not complete:
+                # Of equals at the cut some are missing, by accident of order: leave them all out.
+                keep = scores > scores[-1]
+                ids, scores = ids[keep], scores[keep]
+            if len(allowed) < total:
+                place = np.searchsorted(allowed, ids)
+                seen = allowed[np.minimum(place, len(allowed) - 1)] == ids
+                ids, scores = ids[seen], scores[seen]
+            if complete or len(ids) >= need:
+                return ids, scores
+            limit *= 8
+
+    def phrase(self, text: str) -> Positions:
+        """The chunks that may contain the phrase: those that hold its stems at their distances. Unsorted."""
+        placed = placed_stems(text)
+        if not placed:
+            return np.empty(0, np.int64)
+        if len({position for position, _ in placed}) == 1:
+            query = tantivy.Query.term_query(self._schema, "text", placed[0][1])
+        else:
+            query = tantivy.Query.phrase_query(self._schema, "text", [(at - placed[0][0], stem) for at, stem in placed])
+        return self._hits(query, max(self._searcher.num_docs, 1))[0]
+
+    def _hits(self, query: tantivy.Query, limit: int) -> tuple[Positions, Scores, bool]:
+        """Positions and scores, best first, and whether that is all."""
+        limit = min(limit, max(self._searcher.num_docs, 1))
+        hits = self._searcher.search(query, limit, count=False).hits
+        ids = self._searcher.fast_field_values("chunk", [address for _, address in hits])
+        scores = np.fromiter((score for score, _ in hits), np.float32, len(hits))
+        return np.array(ids, np.int64), scores, len(hits) < limit or limit == self._searcher.num_docs

@@ -1,0 +1,65 @@
+"""What is asked of the index, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.index.facets import Filters
+from core.model import OPERATOR, Hit, NamedEntity, Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, on whose behalf it is asked, and what it may look at. `as_of` None is now."""
+
+    text: str
+    filters: Filters = field(default_factory=Filters)
+    viewer: Viewer = OPERATOR
+    as_of: int | None = None
+    top_k: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RankedChunk:
+    """A chunk found for a question, with what spoke for it; each feature is in 0..1."""
+
+    chunk_id: int
+    document_id: str
+    score: float
+    lexical: float
+    """Its BM25 score as a share of the best one's."""
+    dense: float
+    """Cosine to the question, not below 0."""
+    walk: float
+    """How much of the entity walk ends here, as a share of the most visited chunk's."""
+    titled: bool
+    """Its document's title is an entity of the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedEntity:
+    """An entity that the question names. `share` is the share of visible chunks that mention it."""
+
+    entity: NamedEntity
+    key: str
+    """Its words as the question writes them."""
+    share: float
+    titles: bool
+    """A visible document has this title."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The answer of the index: all of it visible to the viewer at `graph_version`."""
+
+    chunks: tuple[RankedChunk, ...]
+    """The best chunks, best first: evidence for an answer."""
+    documents: tuple[Hit, ...]
+    """The `top_k` best documents, each with its best chunk."""
+    entities: tuple[AskedEntity, ...]
+    terms: Mapping[str, float]
+    """The question's stems with their inverse document frequency."""
+    walked: bool
+    """Whether the entity walk took part."""
+    graph_version: int

@@ -1,0 +1,136 @@
+"""Static embeddings: the mean of a text's token vectors, at unit length."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+DIMENSIONS = 256
+_GROUP = 16
+"""Texts embedded in one product: few enough that their distinct tokens stay few."""
+_ROW_BYTES = DIMENSIONS * 4
+
+Vectors = npt.NDArray[np.float32]
+
+
+class EmbeddingTable:
+    """The 256-dimension table of the `wordllama` wheel. Its package is not imported: its loader goes to the network."""
+
+    def __init__(self) -> None:
+        spec = find_spec("wordllama")
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError("the wordllama package, which carries the embedding table, is not installed")
+        package = Path(spec.origin).parent
+        self._weights = package / "weights" / "l2_supercat_256.safetensors"
+        self._vocabulary = package / "tokenizers" / "l2_supercat_tokenizer_config.json"
+
+    @cached_property
+    def id(self) -> str:
+        """Names the table and tokenizer: another one makes other vectors."""
+        sizes = f"{self._weights.name}:{self._weights.stat().st_size}:{self._vocabulary.stat().st_size}"
+        return hashlib.blake2b(sizes.encode(), digest_size=8).hexdigest()
+
+    @cached_property
+    def _table(self) -> npt.NDArray[Any]:
+        """Mapped, not read: a page that no token needs costs nothing. Layout: safetensors' header, then the matrix."""
+        with self._weights.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+            (tensor,) = json.loads(file.read(header_bytes)).values()
+        if tensor["dtype"] != "F16" or tensor["shape"][1] != DIMENSIONS:
+            raise ValueError(f"{self._weights.name} is not a float16 table of {DIMENSIONS} dimensions")
+        offset = 8 + header_bytes + tensor["data_offsets"][0]
+        return np.memmap(self._weights, np.float16, "r", offset=offset, shape=tuple(tensor["shape"]))
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        # The library is large; a hub that only reads its store's tables never needs it.
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self._vocabulary))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector for each text, shape (n, 256); zeros for a text without tokens."""
+        result = np.zeros((len(texts), DIMENSIONS), np.float32)
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        for first in range(0, len(texts), _GROUP):
+            tokens = [encoding.ids for encoding in encodings[first : first + _GROUP]]
+            result[first : first + _GROUP] = self._sums(tokens)
+        length = np.sqrt(np.einsum("ij,ij->i", result, result))[:, None]
+        np.divide(result, length, out=result, where=length > 0)
+        return result
+
+    def _sums(self, tokens: Sequence[Sequence[int]]) -> Vectors:
+        """The sum of each text's token vectors, as one product of counts and the distinct tokens' vectors."""
+        lengths = [len(ids) for ids in tokens]
+        flat = np.fromiter((token for ids in tokens for token in ids), np.int64, sum(lengths))
+        distinct, place = np.unique(flat, return_inverse=True)
+        cell = np.repeat(np.arange(len(tokens)) * len(distinct), lengths) + place
+        counts = np.bincount(cell, minlength=len(tokens) * len(distinct)).reshape(len(tokens), -1)
+        return counts.astype(np.float32) @ self._table[distinct].astype(np.float32)
+
+
+class VectorFile:
+    """Rows of float32 vectors, appended and never changed; in memory when `path` is None.
+
+    A tail torn by a crash is cut off when the file is opened. A row of zeros is not a vector: the caller embeds it anew."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._count = 0
+        self._rows: Vectors = np.zeros((0, DIMENSIONS), np.float32)
+        self._tail: list[Vectors] = []
+        if self._file is not None:
+            self._count = os.fstat(self._file).st_size // _ROW_BYTES
+            os.ftruncate(self._file, self._count * _ROW_BYTES)
+            self._map()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def holes(self) -> npt.NDArray[np.bool_]:
+        """Which rows are all zeros: never written before a crash, or of a text without tokens."""
+        return ~self.rows.any(axis=1)
+
+    def put(self, first: int, vectors: Vectors) -> None:
+        """Write rows from `first` on; the end is as far as they may start."""
+        if self._file is not None:
+            left, offset = memoryview(vectors).cast("B"), first * _ROW_BYTES
+            while left:
+                written = os.pwrite(self._file, left, offset)
+                left, offset = left[written:], offset + written
+        else:
+            self._tail.append(vectors)
+        self._count = max(self._count, first + len(vectors))
+
+    @property
+    def rows(self) -> Vectors:
+        """All vectors, shape (n, 256)."""
+        if self._tail:
+            self._rows = np.concatenate([self._rows, *self._tail])
+            self._tail = []
+        elif len(self._rows) < self._count:
+            self._map()
+        return self._rows
+
+    def close(self) -> None:
+        self._rows = np.zeros((0, DIMENSIONS), np.float32)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _map(self) -> None:
+        if self._path is not None and self._count:
+            self._rows = np.memmap(self._path, np.float32, "r", shape=(self._count, DIMENSIONS))

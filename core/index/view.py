@@ -1,0 +1,77 @@
+"""The part of the graph that one question may see, and the walk over it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.index.entities import OWN_TITLE_WEIGHT, Edges
+
+HUB_SHARE = 0.02
+"""An entity in more than this share of the chunks leads everywhere; the walk does not pass it…"""
+HUB_FLOOR = 20
+"""…unless it is in no more chunks than this."""
+STEPS = 4
+
+Weights = npt.NDArray[np.float64]
+
+
+class View:
+    """Visible chunks and the edges among them and their visible entities.
+
+    `row` gives for each chunk position its document's row or -1; `titles` marks the entities that title a visible document.
+    """
+
+    def __init__(self, row: npt.NDArray[np.int32], titles: npt.NDArray[np.bool_], edges: Edges) -> None:
+        self.row = row
+        self.positions = np.flatnonzero(row >= 0)
+        self.titles = titles
+        # A title found in a text is a link only while a document of that title can be seen: a hidden document's title
+        # must not tie visible chunks together.
+        self.edges = edges.only((row[edges.chunk] >= 0) & ((edges.stated > 0) | titles[edges.entity]))
+        self.frequency = np.bincount(self.edges.entity, minlength=edges.entity_count)
+
+    @cached_property
+    def graph(self) -> WalkGraph:
+        return WalkGraph(self)
+
+
+class WalkGraph:
+    """The bipartite graph that the walk goes over: edges weighted by (1 + ln tf)(ln((N+1)/df) + 1), without entities that
+    are named once (they lead nowhere) or nearly everywhere, normalised in both directions."""
+
+    def __init__(self, view: View) -> None:
+        edges, frequency = view.edges, view.frequency
+        total = len(view.positions)
+        hub = max(HUB_SHARE * total, HUB_FLOOR)
+        kept = edges.only(((frequency > 1) & (frequency <= hub))[edges.entity])
+        count = np.where(view.titles[kept.entity], np.maximum(kept.stated, kept.found), kept.stated).astype(np.float64)
+        weight = np.where(kept.title, OWN_TITLE_WEIGHT, 1 + np.log(count))
+        weight *= np.log((total + 1) / frequency[kept.entity]) + 1
+        self._chunk, self._entity = kept.chunk, kept.entity
+        self._chunks, self._entities = len(view.row), edges.entity_count
+        of_chunk = np.bincount(kept.chunk, weight, self._chunks)
+        of_entity = np.bincount(kept.entity, weight, self._entities)
+        self._to_entity: Weights = weight / of_chunk[kept.chunk]
+        self._to_chunk: Weights = weight / of_entity[kept.entity]
+
+    def walk(self, seeds: npt.NDArray[Any], asked: npt.NDArray[Any], steps: int = STEPS) -> Weights:
+        """How often a walk that starts at the `seeds` chunks and returns to them and to the `asked` entities half of the
+        time comes by each chunk. Both are weights, scaled here to sum to 1."""
+        start = _share(seeds)
+        named = _share(asked)
+        chunks = start
+        for _ in range(steps):
+            entities = np.bincount(self._entity, self._to_entity * chunks[self._chunk], self._entities)
+            entities = 0.5 * entities + 0.5 * named
+            chunks = np.bincount(self._chunk, self._to_chunk * entities[self._entity], self._chunks)
+            chunks = 0.5 * start + 0.5 * chunks
+        return chunks
+
+
+def _share(weights: npt.NDArray[Any]) -> Weights:
+    total = weights.sum()
+    return weights.astype(np.float64) / total if total else weights.astype(np.float64)
