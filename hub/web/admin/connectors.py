@@ -1,0 +1,200 @@
+"""Connector instances: how they fare, and what an admin tells them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.errors import NotFound
+from hub.instance import Instance, InstanceState
+from hub.quarantine import Quarantined
+from hub.telemetry import redact_text
+from hub.web.routes import Call, Handler, Reply, Route, reply
+
+TAG = "Admin"
+
+
+class Counts(BaseModel):
+    """What became of the documents since the hub started."""
+
+    processed: int
+    unchanged: int
+    deleted: int
+    rejected: int
+
+
+class ConnectorItem(BaseModel):
+    """One connector instance and its state."""
+
+    name: str
+    kind: str
+    modes: list[str] = Field(description="What its connector can do, such as `pulls`, `receives`, `notifies`.")
+    state: InstanceState
+    since: datetime
+    last_run: datetime | None
+    next_run: datetime | None
+    last_error: str | None
+    last_error_at: datetime | None
+    failures: int = Field(description="In a row.")
+    prune_waits: str | None = Field(description="What a prune would delete, if an admin has to confirm it.")
+    documents: Counts
+
+    @classmethod
+    def of(cls, instance: Instance) -> ConnectorItem:
+        status = instance.status
+        documents = status.documents
+        return cls(
+            name=instance.name,
+            kind=instance.kind,
+            modes=list(instance.modes),
+            state=status.state,
+            since=status.since,
+            last_run=status.last_run,
+            next_run=status.next_run,
+            last_error=None if status.last_error is None else redact_text(status.last_error),
+            last_error_at=status.last_error_at,
+            failures=status.failures,
+            prune_waits=status.prune_waits,
+            documents=Counts(
+                processed=documents.processed,
+                unchanged=documents.unchanged,
+                deleted=documents.deleted,
+                rejected=documents.rejected,
+            ),
+        )
+
+
+class ConnectorList(BaseModel):
+    connectors: list[ConnectorItem]
+
+
+class CheckResult(BaseModel):
+    """Whether the outside system answers, with the instance's address and credentials."""
+
+    ok: bool
+    detail: str
+
+
+class QuarantineList(BaseModel):
+    """Documents and questions that were set aside, oldest first."""
+
+    documents: list[Quarantined]
+
+
+class QuarantineEntry(BaseModel):
+    """Names one entry of the quarantine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connector: str = Field(max_length=200)
+    document_id: str = Field(max_length=512)
+
+
+async def list_connectors(call: Call) -> web.StreamResponse:
+    instances = call.site.hub.instances.values()
+    return reply(ConnectorList(connectors=[ConnectorItem.of(instance) for instance in instances]))
+
+
+async def run_connector(call: Call) -> web.StreamResponse:
+    instance = _instance(call)
+    await call.site.hub.run_now(instance.name, actor=call.caller.actor)
+    return reply(ConnectorItem.of(instance), status=202)
+
+
+async def pause_connector(call: Call) -> web.StreamResponse:
+    instance = _instance(call)
+    await call.site.hub.pause(instance.name, actor=call.caller.actor)
+    return reply(ConnectorItem.of(instance))
+
+
+async def resume_connector(call: Call) -> web.StreamResponse:
+    instance = _instance(call)
+    await call.site.hub.resume(instance.name, actor=call.caller.actor)
+    return reply(ConnectorItem.of(instance))
+
+
+async def check_connector(call: Call) -> web.StreamResponse:
+    health = await call.site.hub.check(_instance(call).name)
+    return reply(CheckResult(ok=health.ok, detail=redact_text(health.detail)))
+
+
+def _instance(call: Call) -> Instance:
+    name = call.path("connector")
+    instance = call.site.hub.instances.get(name)
+    if instance is None:
+        raise NotFound(f"there is no connector {name[:64]!r}")
+    return instance
+
+
+async def list_quarantine(call: Call) -> web.StreamResponse:
+    return reply(QuarantineList(documents=await call.site.hub.quarantine.list()))
+
+
+async def retry_quarantined(call: Call) -> web.StreamResponse:
+    entry = await call.model(QuarantineEntry)
+    await call.site.hub.retry_quarantined(entry.connector, entry.document_id, actor=call.caller.actor)
+    return reply(entry, status=202)
+
+
+async def drop_quarantined(call: Call) -> web.StreamResponse:
+    entry = await call.model(QuarantineEntry)
+    await call.site.hub.drop_quarantined(entry.connector, entry.document_id, actor=call.caller.actor)
+    return reply(entry)
+
+
+def _connector_route(action: str, handler: Handler, summary: str, status: int, done: Reply, *problems: int) -> Route:
+    return Route(
+        "POST",
+        f"/admin/connectors/{{connector}}/{action}",
+        handler,
+        summary,
+        TAG,
+        "admin",
+        {status: done},
+        problems=(404, *problems),
+        path_notes={"connector": "The instance's name in the configuration."},
+    )
+
+
+def _quarantine_route(action: str, handler: Handler, summary: str, status: int, done: str) -> Route:
+    return Route(
+        "POST",
+        f"/admin/quarantine/{action}",
+        handler,
+        summary,
+        TAG,
+        "admin",
+        {status: Reply(done, QuarantineEntry)},
+        body=QuarantineEntry,
+        problems=(400, 404, 408, 409, 413, 415, 422, 507),
+    )
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/admin/connectors",
+        list_connectors,
+        "List connectors",
+        TAG,
+        "admin",
+        {200: Reply("All that are configured.", ConnectorList)},
+    ),
+    _connector_route("run", run_connector, "Run a connector now", 202, Reply("It runs.", ConnectorItem), 409),
+    _connector_route("pause", pause_connector, "Pause a connector", 200, Reply("Paused.", ConnectorItem), 507),
+    _connector_route("resume", resume_connector, "Resume a connector", 200, Reply("Resumed.", ConnectorItem), 507),
+    _connector_route("check", check_connector, "Check a connector", 200, Reply("What was found.", CheckResult)),
+    Route(
+        "GET",
+        "/admin/quarantine",
+        list_quarantine,
+        "List what was set aside",
+        TAG,
+        "admin",
+        {200: Reply("All of it.", QuarantineList)},
+    ),
+    _quarantine_route("retry", retry_quarantined, "Try a document again", 202, "It is tried again."),
+    _quarantine_route("drop", drop_quarantined, "Forget a document that was set aside", 200, "Forgotten."),
+)

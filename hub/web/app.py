@@ -1,0 +1,151 @@
+"""The aiohttp application: every route, behind one door that admits, answers errors and counts."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import secrets
+import time
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import SecretStr
+
+from core.errors import AimeError, NotFound
+from hub.keys import KeyRing
+from hub.runtime import Hub
+from hub.telemetry import Metrics
+from hub.web import admin, batch, connectors, documents, graph, page, problems, query, system
+from hub.web.body import BodyBudget
+from hub.web.gate import ANYONE, Gate
+from hub.web.routes import Call, Route, Site
+
+log = structlog.stdlib.get_logger(__name__)
+
+ROUTES: tuple[Route, ...] = (
+    *documents.ROUTES,
+    *batch.ROUTES,
+    *query.ROUTES,
+    *connectors.ROUTES,
+    *graph.ROUTES,
+    *admin.ROUTES,
+    *system.ROUTES,
+)
+
+ESCAPED = 3
+"""JSON may spell a character of content in three times its UTF-8 bytes (`\\u00e9`, surrogate pairs)."""
+ENVELOPE_BYTES = 1024 * 1024
+"""Room for what stands around the content: id, metadata, names."""
+BODIES_AT_ONCE = 4
+"""How many bodies of the largest size may be held together."""
+
+SITE = web.AppKey("site", Site)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None = None) -> web.Application:
+    """The application that serves `hub` on `host`. Run it with `auto_decompress=False`, as `serve` does: bodies are
+    decompressed here, under their cap."""
+    metrics = Metrics()
+    body_cap = hub.service.options.max_content_bytes * ESCAPED + ENVELOPE_BYTES
+    site = Site(
+        hub=hub,
+        gate=Gate(
+            KeyRing(hub.service),
+            host=host,
+            run_token=run_token or SecretStr(secrets.token_urlsafe(32)),
+            audit=hub.service.audit_soon,
+            metrics=metrics,
+        ),
+        metrics=metrics,
+        budget=BodyBudget(body_cap * BODIES_AT_ONCE, metrics),
+        body_cap=body_cap,
+        pages=page.render(ROUTES),
+    )
+    app = web.Application(middlewares=[_answer_unmatched])
+    app[SITE] = site
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, Door(site, route))
+    app.on_startup.append(_load_keys)
+    app.on_shutdown.append(_end_streams)
+    return app
+
+
+async def _load_keys(app: web.Application) -> None:
+    await app[SITE].gate.keys.reload()
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[SITE].closing = True
+
+
+class Door:
+    """Where every call to one route comes in and goes out."""
+
+    def __init__(self, site: Site, route: Route) -> None:
+        self._site = site
+        self._route = route
+        self._latency = site.metrics.latency.labels(route.template)
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        site, route = self._site, self._route
+        started = time.perf_counter()
+        call = Call(site, request, ANYONE, request_id(request))
+        site.metrics.in_flight.inc()
+        try:
+            call.caller = site.gate.admit(request, route.scope)
+            response = await route.handler(call)
+        except AimeError as error:
+            response = self._refuse(call, error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            log.exception("request failed", method=request.method, route=route.template, request_id=call.request_id)
+            response = self._refuse(call, error)
+        finally:
+            site.budget.release(call.held)
+            site.metrics.in_flight.dec()
+            self._latency.observe(time.perf_counter() - started)
+        site.metrics.requests.labels(route.method, route.template, str(response.status)).inc()
+        if not call.streaming:
+            response.headers.update(call.headers)
+        return response
+
+    @staticmethod
+    def _refuse(call: Call, error: Exception) -> web.StreamResponse:
+        if call.streaming:
+            call.abort()
+        return problems.respond(error, call.request_id)
+
+
+@web.middleware
+async def _answer_unmatched(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What matches no route: 404 and 405 as problems."""
+    unmatched = request.match_info.http_exception
+    if unmatched is None:
+        return await handler(request)
+    id_ = request_id(request)
+    error: AimeError = NotFound(f"there is nothing at {request.path[:200]}")
+    if isinstance(unmatched, web.HTTPMethodNotAllowed):
+        error = problems.MethodNotAllowed(request.method, frozenset(unmatched.allowed_methods))
+    response = problems.respond(error, id_)
+    response.headers.update({"X-Request-Id": id_, "X-Content-Type-Options": "nosniff"})
+    request.app[SITE].metrics.requests.labels("any", "unmatched", str(response.status)).inc()
+    return response
+
+
+_PREFIX = secrets.token_hex(4)
+_COUNTER = itertools.count(1)
+
+
+def request_id(request: web.Request) -> str:
+    """The caller's own X-Request-Id, if it is a plain one; else one that no other request of any run has."""
+    given = request.headers.get("X-Request-Id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return f"{_PREFIX}-{next(_COUNTER):x}"
+
+
+__all__ = ["ROUTES", "SITE", "create_app"]
