@@ -87,8 +87,13 @@ def capitalised_spans(text: str, sentences: Sequence[tuple[int, int]]) -> Iterat
             if text.startswith(("'s", "’s"), end - 2):
                 end -= 2
             span = text[start:end]
-            if len(span) > 1 and not (" " not in span and span.lower() in STOP_WORDS) and not _YEAR.match(span):
+            if len(span) > 1 and not _YEAR.match(span) and not _is_stop_word(span):
                 yield index, start, end
+
+
+def _is_stop_word(span: str) -> bool:
+    """Whether it is one stop word, or the likes of "I'm" and "It’s"."""
+    return " " not in span and re.split("['\u2019]", span, maxsplit=1)[0].lower() in STOP_WORDS
 
 
 def _without_opening(text: str, start: int, end: int) -> int:

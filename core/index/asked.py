@@ -15,8 +15,8 @@ _WORD = re.compile(r"\w+")
 
 
 def named_in(text: str, entities: Entities) -> Iterator[tuple[int, str]]:
-    """The entities whose name stands in the question, as (number, name). A name inside a longer one is not named, and a
-    stop word alone names nothing."""
+    """The entities whose name stands in the question, as (number, name as written). A name inside a longer one is not
+    named, and a stop word alone names nothing."""
     spans = [match.span() for match in _WORD.finditer(text)]
     covered = 0
     seen: set[int] = set()
@@ -24,7 +24,8 @@ def named_in(text: str, entities: Entities) -> Iterator[tuple[int, str]]:
         for last in range(min(first + MAX_WORDS, len(spans)) - 1, first - 1, -1):
             if last < covered:
                 break
-            name = normalise(text[spans[first][0] : spans[last][1]])
+            written = text[spans[first][0] : spans[last][1]]
+            name = normalise(written)
             if first == last and (name in STOP_WORDS or len(name) < 2):
                 break
             number = entities.find(entity_id(EntityType.NAME, name))
@@ -34,5 +35,5 @@ def named_in(text: str, entities: Entities) -> Iterator[tuple[int, str]]:
                 covered = last + 1
                 if number not in seen:
                     seen.add(number)
-                    yield number, name
+                    yield number, written
                 break

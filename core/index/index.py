@@ -163,7 +163,7 @@ class Index:
         version = self.version if question.as_of is None else question.as_of
         view = self._view(version, question.viewer, question.filters)
         terms = list(dict.fromkeys(stems(question.text)))
-        asked = [(number, name) for number, name in named_in(question.text, self._entities) if view.frequency[number]]
+        asked = [pair for pair in named_in(question.text, self._entities) if view.frequency[pair[0]]]
         evidence = rank(
             view,
             self._lexical_scores(view, terms, max(_DEPTH, 20 * question.top_k)),
@@ -178,11 +178,11 @@ class Index:
             entities=tuple(
                 AskedEntity(
                     entity=lookup.named(self._entities, number),
-                    key=name,
+                    written=written,
                     share=float(view.frequency[number]) / total,
                     titles=bool(view.titles[number]),
                 )
-                for number, name in asked
+                for number, written in asked
             ),
             terms=self._lexical.idf(terms),
             walked=evidence.walked,

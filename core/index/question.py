@@ -5,19 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from core.errors import InvalidQuery
 from core.index.facets import Filters
-from core.model import OPERATOR, Hit, NamedEntity, Viewer
+from core.model import OPERATOR, Hit, NamedEntity, Viewer, check_text
+
+MAX_QUESTION_CHARS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, on whose behalf it is asked, and what it may look at. `as_of` None is now."""
+    """A question, on whose behalf it is asked, and what it may look at. `as_of` None is now.
+
+    Raises InvalidQuery for a text that cannot be asked."""
 
     text: str
     filters: Filters = field(default_factory=Filters)
     viewer: Viewer = OPERATOR
     as_of: int | None = None
     top_k: int = 5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise InvalidQuery(f"must be a text, not {type(self.text).__name__}", field="query")
+        if len(self.text) > MAX_QUESTION_CHARS:
+            size = f"{len(self.text):,} characters"
+            raise InvalidQuery(f"is {size} long; the most is {MAX_QUESTION_CHARS:,}", field="query")
+        if not self.text.strip():
+            raise InvalidQuery("must not be empty", field="query")
+        try:
+            check_text(self.text)
+        except ValueError as error:
+            raise InvalidQuery(str(error), field="query") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +60,8 @@ class AskedEntity:
     """An entity that the question names. `share` is the share of visible chunks that mention it."""
 
     entity: NamedEntity
-    key: str
-    """Its words as the question writes them."""
+    written: str
+    """As the question writes it."""
     share: float
     titles: bool
     """A visible document has this title."""
