@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import structlog
 from pydantic import BaseModel, ConfigDict, IPvAnyNetwork
@@ -41,13 +41,26 @@ class ConnectorSpec:
     api_version: int = API_VERSION
 
 
+Event = Literal[
+    "document.processed",
+    "document.unchanged",
+    "document.deleted",
+    "document.rejected",
+    "query.answered",
+    "connector.failed",
+    "connector.recovered",
+    "endpoint.disabled",
+]
+"""What an endpoint may ask to be told of."""
+
+
 class NotifyOptions(BaseModel):
     """The part of a `notify` table that belongs to the hub. A notifying connector's config has a field `notify` whose
     model extends this one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    events: tuple[str, ...] = ("document.processed", "document.deleted")
+    events: tuple[Event, ...] = ("document.processed", "document.deleted")
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
     """Private and loopback networks that the endpoint may be in. Without them such targets are refused."""
 

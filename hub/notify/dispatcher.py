@@ -1,0 +1,164 @@
+"""The dispatcher: the hub's one object for notifications."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from uuid import uuid4
+
+import structlog
+
+from core.errors import NotFound, StoreError
+from core.service import GraphService
+from core.store.base import AuditRecord, ChangeSet
+from hub.notify.endpoint import BreakerFactory, Endpoint, EndpointHealth, Lane
+from hub.notify.follower import Follower
+from hub.notify.schedule import Clock, RetrySchedule
+from hub.notify.sender import AttemptObserver, Sender, default_breaker
+from hub.sdk.contract import Notification, Outcome
+from hub.sdk.webhooks import rfc3339
+
+FOLLOW_PATIENCE = 0.5
+"""Seconds that the follower waits for the trail in one go, and so the longest that it delays a stop."""
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Follows the audit trail, makes a delivery for each event and endpoint, and sends it until it arrives or is dead.
+
+    What holds, whenever the process ends:
+
+    - A (event, endpoint) pair is written as a delivery exactly once, and sent at least once, always with the same id.
+    - For one endpoint and subject (a document), attempts follow the order of the trail; the next waits until the one
+      before is delivered or dead. Other subjects go on.
+    - Nothing is sent within a `Retry-After`, nor to a disabled endpoint: its deliveries are still made, stay pending,
+      and go out when it is enabled. An endpoint is disabled by an admin, by a 410, or by five days of only failures.
+    - At most `per_endpoint` attempts are under way for one endpoint, and `concurrency` in all.
+    """
+
+    def __init__(
+        self,
+        service: GraphService,
+        endpoints: Mapping[str, Endpoint] | None = None,
+        *,
+        schedule: RetrySchedule | None = None,
+        clock: Clock | None = None,
+        concurrency: int = 64,
+        per_endpoint: int = 8,
+        attempt_timeout: float = 90.0,
+        poll: float = 1.0,
+        breaker: BreakerFactory = default_breaker,
+        on_attempt: AttemptObserver | None = None,
+    ) -> None:
+        self._service = service
+        self._endpoints = dict(endpoints or {})
+        self._clock = clock or Clock()
+        self._follower = Follower(service)
+        self._sender = Sender(
+            service,
+            schedule=schedule or RetrySchedule(),
+            clock=self._clock,
+            concurrency=concurrency,
+            per_endpoint=per_endpoint,
+            attempt_timeout=attempt_timeout,
+            poll=poll,
+            breaker=breaker,
+            on_attempt=on_attempt,
+        )
+        self._poll = poll
+        self._stopping = asyncio.Event()
+        self._started = False
+
+    async def start(self) -> None:
+        """Read what is remembered, and fix where new endpoints begin: what is committed after this is told to them.
+        Raises StoreError."""
+        await self._sender.repair_times()
+        await self._serve(self._endpoints.values())
+        self._started = True
+
+    async def run(self) -> None:
+        """Starts, if `start` was not called. Returns after `stop`, once the attempts under way have ended and are recorded; when
+        cancelled, they are cut off, and made again after the next start."""
+        if not self._started:
+            await self.start()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name="notify: follow")
+            tasks.create_task(self._sender.run(self._stopping), name="notify: send")
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopping.set()
+        self._sender.wake()
+
+    def wake(self) -> None:
+        """Look for due deliveries now. Only a hint: they are found anyway."""
+        self._sender.wake()
+
+    async def set_endpoints(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Replace the endpoints, after a reload. One that is new begins at the head of the trail; what is pending for
+        one that is gone waits until it is back. Raises StoreError."""
+        await self._serve(endpoints.values())
+        self._endpoints = dict(endpoints)
+
+    def health(self) -> list[EndpointHealth]:
+        """Every endpoint, by name."""
+        return self._sender.health()
+
+    # -- for the admin
+
+    async def replay(self, delivery_id: str, *, actor: str = "hub") -> None:
+        """Send a delivery again, with the same id. One that is pending stays as it is. Raises NotFound, StoreError."""
+        if await self._service.store.delivery(delivery_id) is None:
+            raise NotFound(f"there is no delivery {delivery_id!r}")
+        audit = AuditRecord(actor=actor, action="delivery.replayed", subject=delivery_id)
+        await self._service.write(ChangeSet(replays=(delivery_id,), audit=(audit,)))
+        self._sender.wake()
+
+    async def disable(self, name: str, *, actor: str, reason: str = "by an admin") -> None:
+        """Send nothing more to it until it is enabled. Raises NotFound, StoreError."""
+        lane = self._lane(name)
+        lane.disable(reason)
+        await self._sender.write(lane, audit=(AuditRecord(actor, "endpoint.disabled", name, {"reason": reason}),))
+
+    async def enable(self, name: str, *, actor: str) -> None:
+        """Send again, what is pending first. Raises NotFound, StoreError."""
+        lane = self._lane(name)
+        lane.enable()
+        await self._sender.write(lane, audit=(AuditRecord(actor, "endpoint.enabled", name),))
+        self._sender.wake()
+
+    async def test(self, name: str) -> Outcome:
+        """Send a notification of type `endpoint.test` now, even to a disabled endpoint, and say what came of it. It is
+        not stored, and not tried again. Raises NotFound."""
+        now = self._clock.now()
+        data = {"type": "endpoint.test", "timestamp": rfc3339(now), "endpoint": name}
+        return await self._sender.send(
+            self._lane(name), Notification(id=f"test_{uuid4().hex}", type="endpoint.test", timestamp=now, data=data)
+        )
+
+    # -- inside
+
+    def _lane(self, name: str) -> Lane:
+        if name not in self._endpoints:
+            raise NotFound(f"there is no endpoint {name!r}")
+        return self._sender.lane(name)
+
+    async def _serve(self, endpoints: Iterable[Endpoint]) -> None:
+        endpoints = tuple(endpoints)
+        await self._sender.serve(endpoints)
+        await self._follower.watch(endpoints)
+
+    async def _follow(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if await self._follower.step(FOLLOW_PATIENCE):
+                    self._sender.wake()
+            except StoreError as error:
+                _log.warning("notify.store", reason=error.message)
+                await asyncio.sleep(self._poll)
+        try:
+            await self._follower.close()
+        except StoreError as error:
+            # The same stretch of the trail is read again after the next start; nothing is lost or doubled.
+            _log.warning("notify.store", reason=error.message)

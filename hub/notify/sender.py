@@ -1,0 +1,321 @@
+"""Sends what is due, a few at a time for each endpoint, and records what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import structlog
+
+from core.errors import NotFound, StoreError
+from core.service import GraphService
+from core.store.base import Attempt, AuditRecord, ChangeSet, Delivery, DeliveryState
+from hub.net.breaker import Breaker
+from hub.notify.endpoint import BreakerFactory, Endpoint, EndpointHealth, Lane
+from hub.notify.events import notification_of
+from hub.notify.schedule import Clock, RetrySchedule
+from hub.sdk.contract import Notification, Outcome
+
+GIVE_UP_AFTER = timedelta(days=5)
+"""An endpoint that only fails for so long is disabled, and an admin asked."""
+GIVE_UP_FAILURES = 20
+"""… but not before so many attempts, or a clock that jumps ahead would disable it."""
+UNSENT_REST = 1.0
+"""Seconds to wait when a connector sent nothing and does not say for how long."""
+STORE_REST = 1.0
+"""Seconds between tries to record an outcome that the store does not take."""
+PAGE = 500
+
+AttemptObserver = Callable[[str, Attempt], None]
+"""Called with the endpoint's name after each attempt is recorded; metrics read it."""
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Sender:
+    """Takes due deliveries from the store (of each endpoint and subject only the first), and sends them.
+
+    The store's answer is the truth; `wake` only makes it ask sooner. A delivery whose outcome is not recorded yet is
+    not sent again, however long the store refuses to record it.
+    """
+
+    def __init__(
+        self,
+        service: GraphService,
+        *,
+        schedule: RetrySchedule,
+        clock: Clock,
+        concurrency: int,
+        per_endpoint: int,
+        attempt_timeout: float,
+        poll: float,
+        breaker: BreakerFactory,
+        on_attempt: AttemptObserver | None,
+    ) -> None:
+        self._service = service
+        self._schedule = schedule
+        self._clock = clock
+        self._concurrency = concurrency
+        self._per_endpoint = per_endpoint
+        self._attempt_timeout = attempt_timeout
+        self._poll = poll
+        self._breaker = breaker
+        self._on_attempt = on_attempt
+        self._endpoints: dict[str, Endpoint] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._stored: dict[str, str] = {}
+        self._absent: set[str] = set()
+        self._in_flight: set[str] = set()
+        self._woken = asyncio.Event()
+
+    # -- what it knows
+
+    async def serve(self, endpoints: Iterable[Endpoint]) -> None:
+        """Send to these from now on. What is pending for an endpoint that is no longer there waits until it is back."""
+        self._stored = await self._service.store.records("endpoint")
+        self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
+        self._absent.clear()
+        for name, lane in list(self._lanes.items()):
+            endpoint = self._endpoint(name)
+            if endpoint is None:
+                del self._lanes[name]
+            else:
+                lane.endpoint = endpoint
+        for name in self._endpoints:
+            self.lane(name)
+        self.wake()
+
+    def lane(self, name: str) -> Lane:
+        """Raises NotFound for a name that no endpoint has."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            endpoint = self._endpoint(name)
+            if endpoint is None:
+                raise NotFound(f"there is no endpoint {name!r}")
+            lane = Lane(
+                name,
+                endpoint,
+                stored=self._stored.pop(name, None),
+                breaker=self._breaker(name),
+                clock=self._clock,
+                concurrency=self._per_endpoint,
+            )
+            self._lanes[name] = lane
+        return lane
+
+    def health(self) -> list[EndpointHealth]:
+        return [self._lanes[name].health() for name in sorted(self._lanes)]
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def _endpoint(self, name: str) -> Endpoint | None:
+        """`callback:HOST` is the endpoint `callback`."""
+        return self._endpoints.get(name) or self._endpoints.get(name.partition(":")[0])
+
+    # -- the loop
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Send until `stopping` is set (and `wake` called); then let the attempts under way end and be recorded."""
+        async with asyncio.TaskGroup() as attempts:
+            while not stopping.is_set():
+                self._woken.clear()
+                try:
+                    if await self._start_due(attempts):
+                        continue
+                    rest = await self._until_due()
+                except StoreError as error:
+                    _log.warning("notify.store", reason=error.message)
+                    rest = self._poll
+                await self._wait(rest)
+
+    async def _start_due(self, attempts: asyncio.TaskGroup) -> bool:
+        """Start what may be started; whether it is worth asking the store again at once."""
+        room = self._concurrency - len(self._in_flight)
+        if room <= 0:
+            return False
+        resting = {name for name, lane in self._lanes.items() if lane.wait() != 0}
+        # What is under way is still pending in the store, so it comes along.
+        limit = room + len(self._in_flight)
+        found = await self._service.store.due(self._clock.now(), limit, skip=resting | self._absent)
+        progress = False
+        for delivery in found:
+            if delivery.id in self._in_flight or len(self._in_flight) >= self._concurrency:
+                continue
+            try:
+                lane = self.lane(delivery.endpoint)
+            except NotFound:
+                self._absent.add(delivery.endpoint)
+                progress = True
+                continue
+            if lane.wait() == 0:
+                lane.enter()
+                self._in_flight.add(delivery.id)
+                attempts.create_task(self._deliver(lane, delivery), name=f"notify: {lane.name}")
+                progress = True
+        return progress
+
+    async def _until_due(self) -> float:
+        """Seconds to wait; at most the poll interval, since others write to the store too."""
+        rests = [rest for lane in self._lanes.values() if (rest := lane.wait())]
+        next_due = await self._service.store.next_due()
+        if next_due is not None and (until := (next_due - self._clock.now()).total_seconds()) > 0:
+            rests.append(until)
+        return min([self._poll, *rests])
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    # -- one delivery
+
+    async def _deliver(self, lane: Lane, delivery: Delivery) -> None:
+        try:
+            at, started = self._clock.now(), self._clock.elapsed()
+            outcome = await self._attempt(lane, delivery)
+            if outcome.unsent:
+                lane.hold(outcome.retry_after or UNSENT_REST)
+            else:
+                await self._settle(lane, delivery, outcome, at, self._clock.elapsed() - started)
+        finally:
+            lane.left()
+            self._in_flight.discard(delivery.id)
+            if lane.name not in self._endpoints and lane.forgettable:
+                self._lanes.pop(lane.name, None)
+            self.wake()
+
+    async def _attempt(self, lane: Lane, delivery: Delivery) -> Outcome:
+        try:
+            notification = notification_of(delivery)
+        except (ValueError, KeyError, TypeError) as error:
+            return Outcome(error=f"its payload cannot be read: {type(error).__name__}", permanent=True)
+        return await self.send(lane, notification)
+
+    async def send(self, lane: Lane, notification: Notification) -> Outcome:
+        """One try, within the time for an attempt. A connector that raises, or gives no single outcome, has failed."""
+        try:
+            async with asyncio.timeout(self._attempt_timeout):
+                (outcome,) = await lane.endpoint.connector.notify([notification])
+        except TimeoutError:
+            return Outcome(error=f"no outcome within {self._attempt_timeout:g} s")
+        except Exception as error:  # noqa: BLE001  (anybody's plugin; its neighbours go on, and the log tells)
+            _log.exception("notify.connector_failed", endpoint=lane.name)
+            return Outcome(error=f"the connector failed: {type(error).__name__}")
+        return outcome
+
+    async def _settle(self, lane: Lane, delivery: Delivery, outcome: Outcome, at: datetime, duration: float) -> None:
+        now = self._clock.now()
+        audit: tuple[AuditRecord, ...] = ()
+        if outcome.error is None:
+            lane.succeeded()
+            state, next_at = DeliveryState.DELIVERED, now
+        else:
+            lane.failed_with(outcome, now)
+            state, next_at = self._next(lane, delivery, outcome, now)
+            if state is DeliveryState.DEAD:
+                lane.dead += 1
+                audit += (_about("delivery.dead", delivery.id, lane.name, outcome.error),)
+            if (reason := self._hopeless(lane, outcome, now)) is not None:
+                lane.disable(reason)
+                _log.warning("endpoint.disabled", endpoint=lane.name, reason=reason)
+                audit += (_about("endpoint.disabled", lane.name, lane.name, reason),)
+        attempt = Attempt(
+            delivery_id=delivery.id,
+            at=at,
+            duration=duration,
+            state=state,
+            next_attempt_at=next_at,
+            status=outcome.status,
+            error=outcome.error,
+            response=outcome.response,
+        )
+        await self._record(lane, attempt, audit)
+        if self._on_attempt is not None:
+            self._on_attempt(lane.name, attempt)
+
+    def _next(self, lane: Lane, delivery: Delivery, outcome: Outcome, now: datetime) -> tuple[DeliveryState, datetime]:
+        """What a delivery is after an attempt that failed, and when it is due."""
+        if outcome.gone and lane.endpoint.may_be_disabled:
+            return DeliveryState.PENDING, now  # it waits for the admin, as all that is pending there
+        wait = self._schedule.wait(delivery.attempts + 1, status=outcome.status)
+        if outcome.permanent or outcome.gone or wait is None:
+            return DeliveryState.DEAD, now
+        return DeliveryState.PENDING, now + timedelta(seconds=max(wait, outcome.retry_after or 0.0))
+
+    def _hopeless(self, lane: Lane, outcome: Outcome, now: datetime) -> str | None:
+        """Why the endpoint is to be disabled, if it is."""
+        if not lane.endpoint.may_be_disabled or lane.state.disabled is not None:
+            return None
+        if outcome.gone:
+            return "it answered 410 Gone"
+        since = lane.state.failing_since or now
+        if lane.state.failures >= GIVE_UP_FAILURES and now - since >= GIVE_UP_AFTER:
+            return f"nothing but failures since {since:%Y-%m-%d %H:%M} UTC: {outcome.error}"
+        return None
+
+    async def _record(self, lane: Lane, attempt: Attempt, audit: tuple[AuditRecord, ...]) -> None:
+        """Write the outcome, again and again until the store takes it: what was sent must not be sent once more because
+        a disk is full."""
+        refused = False
+        while True:
+            try:
+                await self.write(lane, attempts=(attempt,), audit=audit)
+            except StoreError as error:
+                if not refused:
+                    _log.warning("notify.not_recorded", delivery=attempt.delivery_id, reason=error.message)
+                refused = True
+                await asyncio.sleep(STORE_REST)
+            else:
+                return
+
+    async def write(
+        self, lane: Lane, *, attempts: tuple[Attempt, ...] = (), audit: tuple[AuditRecord, ...] = ()
+    ) -> None:
+        """Write these, and the endpoint's state where it has changed. Raises StoreError."""
+        try:
+            await self._service.write(ChangeSet(records=lane.change(), attempts=attempts, audit=audit))
+        except BaseException:
+            lane.unsaved()
+            raise
+
+    # -- after a clock that was wrong
+
+    async def repair_times(self) -> None:
+        """Bring forward what was put off by a clock that ran ahead in an earlier run: pending deliveries that are due
+        later than the schedule ever says, though no receiver asked for it before now."""
+        before: int | None = None
+        while page := await self._service.store.deliveries(state=DeliveryState.PENDING, before=before, limit=PAGE):
+            before = page[-1].sequence
+            now = self._clock.now()
+            for delivery in page:
+                if delivery.next_attempt_at > now + self._schedule.longest and await self._from_the_future(
+                    delivery, now
+                ):
+                    await self._service.write(ChangeSet(attempts=(_brought_forward(delivery, now),)))
+
+    async def _from_the_future(self, delivery: Delivery, now: datetime) -> bool:
+        attempts = await self._service.store.attempts(delivery.id)
+        return delivery.created_at > now or any(attempt.at > now for attempt in attempts)
+
+
+def default_breaker(name: str) -> Breaker:
+    return Breaker(f"endpoint {name}")
+
+
+def _about(action: str, subject: str, endpoint: str, reason: str) -> AuditRecord:
+    return AuditRecord(actor="hub", action=action, subject=subject, detail={"endpoint": endpoint, "reason": reason})
+
+
+def _brought_forward(delivery: Delivery, now: datetime) -> Attempt:
+    return Attempt(
+        delivery_id=delivery.id,
+        at=now,
+        duration=0.0,
+        state=DeliveryState.PENDING,
+        next_attempt_at=now,
+        error="not sent: a clock that ran ahead had put it off",
+    )
