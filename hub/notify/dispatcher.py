@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from uuid import uuid4
 
 import structlog
@@ -100,6 +101,11 @@ class Dispatcher:
         one that is gone waits until it is back. Raises StoreError."""
         await self._serve(endpoints.values())
         self._endpoints = dict(endpoints)
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """What is configured, by name."""
+        return MappingProxyType(self._endpoints)
 
     def health(self) -> list[EndpointHealth]:
         """Every endpoint, by name."""
