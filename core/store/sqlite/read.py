@@ -206,7 +206,7 @@ def _mentions(
         " WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY chunk, n",
         (ids,),
     ):
-        of_mentions[row[0]].append(row[1:])
+        of_mentions[row[0]].append(row)
         wanted.add(row[1])
     for row in select(
         db,
@@ -214,7 +214,7 @@ def _mentions(
         " WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY chunk, n",
         (ids,),
     ):
-        of_relations[row[0]].append(row[1:])
+        of_relations[row[0]].append(row)
         wanted.update((row[1], row[3]))
     known = entities(db, wanted)
     return (

@@ -61,18 +61,22 @@ def document(row: Row) -> StoredDocument:
     )
 
 
+_ENTITY_TYPES = {type_.value: type_ for type_ in EntityType}
+
+
 def entity(row: Row) -> Entity:
     id_, type_, name, label = row
-    return Entity(id_, EntityType(type_), name, label)
+    return Entity(id_, _ENTITY_TYPES[type_], name, label)
 
 
 def mention(row: Row, entities: dict[int, Entity]) -> Mention:
-    entity_id, sentence, start, end, extractor, confidence = row
-    return Mention(entities[entity_id], sentence, start, end, extractor, confidence)
+    """From chunk, entity, sentence, start, end, extractor, confidence."""
+    return Mention(entities[row[1]], row[2], row[3], row[4], row[5], row[6])
 
 
 def relation(row: Row, entities: dict[int, Entity]) -> Relation:
-    subject, predicate, object_, sentence = row
+    """From chunk, subject, predicate, object, sentence."""
+    _, subject, predicate, object_, sentence = row
     return Relation(entities[subject], predicate, entities[object_], sentence)
 
 
