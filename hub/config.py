@@ -26,7 +26,8 @@ from pydantic import (
 
 from core.errors import ConfigError, ConfigErrors
 from core.model import DEFAULT_MAX_CONTENT_BYTES
-from hub.sdk import ConnectorSpec, Duration
+from hub.sdk import ConnectorSpec, Duration, InvalidInput
+from hub.sdk.webhooks import StandardWebhook
 from hub.toml_table import Table
 
 DEFAULT_EVERY = timedelta(minutes=15)
@@ -63,12 +64,20 @@ def _check_cron(value: str) -> str:
     return value
 
 
+def _check_signing_secret(value: SecretStr) -> SecretStr:
+    try:
+        StandardWebhook([value])
+    except InvalidInput as error:
+        raise ValueError(error.reason) from None
+    return value
+
+
 class CallbackSettings(BaseModel):
     """Answers that are POSTed to a question's `callback_url`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    secret: SecretStr | None = None
+    secret: Annotated[SecretStr, AfterValidator(_check_signing_secret)] | None = None
     """Signs them. Without it, callbacks are refused."""
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
 
@@ -149,7 +158,7 @@ class InstanceSettings(InstanceOptions):
 class Config:
     """A whole configuration. Without a file it is the defaults, with no connector."""
 
-    path: Path = Path("plugins.toml")
+    path: Path | None = None
     hub: HubSettings = field(default_factory=HubSettings)
     connectors: Mapping[str, InstanceSettings] = field(default_factory=dict)
 
@@ -188,7 +197,7 @@ def load_config(path: Path | str) -> Config:
             with collecting(errors):
                 connectors[name] = _instance(name, tables.sub(name))
     if errors:
-        raise ConfigErrors(errors)
+        raise ConfigErrors(sorted(errors, key=_line))
     return Config(path=Path(path), hub=hub, connectors=connectors)
 
 
@@ -200,6 +209,11 @@ def _instance(name: str, table: Table) -> InstanceSettings:
     options = table.only(INSTANCE_KEYS).validate(InstanceOptions)
     values = {key: getattr(options, key) for key in INSTANCE_KEYS}
     return InstanceSettings(name=name, table=table.without(INSTANCE_KEYS), **values)
+
+
+def _line(error: ConfigError) -> int:
+    line = error.where.rpartition(":")[2]
+    return int(line) if line.isdigit() else 0
 
 
 @contextmanager

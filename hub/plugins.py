@@ -16,7 +16,7 @@ from hub.config import INSTANCE_KEYS, Config, InstanceSettings, collecting
 from hub.sdk import API_VERSION, ConnectorSpec, hooks
 from hub.toml_table import nearest
 
-_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub.plugins")
 
 
 class Plugins:
@@ -60,7 +60,7 @@ class Plugins:
                 self._specs[kind] = self._load(kind)
             except PluginError as error:
                 self._broken[kind] = error
-                _log.error("plugin broken", kind=kind, error=str(error))
+                log.error("plugin broken", kind=kind, error=str(error))
                 raise
         return self._specs[kind]
 
@@ -105,7 +105,7 @@ class Plugins:
         raise PluginError(f"plugin {kind!r} ({installed[0].value}) declares no kind of that name")
 
     def _declared(self, entry_point: EntryPoint) -> list[ConnectorSpec]:
-        """What the plugin's hook returns. Whatever a stranger's code raises while it is imported is the plugin's error."""
+        """What the plugin's hook returns. Whatever a stranger's code raises meanwhile is the plugin's error."""
         name = f"plugin {entry_point.name!r} ({entry_point.value})"
         try:
             module = entry_point.load()
@@ -114,7 +114,7 @@ class Plugins:
             others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
             offers = self._manager.subset_hook_caller("hub_connectors", others)()
             declared = [spec for offer in offers for spec in offer]
-        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take the hub along
+        except (Exception, SystemExit) as error:
             raise PluginError(f"{name} cannot be loaded: {type(error).__name__}: {error}") from error
         if strange := [spec for spec in declared if not isinstance(spec, ConnectorSpec)]:
             raise PluginError(f"{name} declares {type(strange[0]).__name__}, not a ConnectorSpec")

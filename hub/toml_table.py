@@ -85,13 +85,16 @@ class Table:
         schema = Schema(model)
         lookup = _Lookup(self, schema)
         values = lookup.run()
-        errors = list(lookup.errors)
+        errors = list(lookup.errors.values())
         try:
+            result = model.model_validate(values)
             if not errors:
-                return model.model_validate(values)
+                return result
         except ValidationError as error:
             for problem in error.errors(include_url=False, include_input=False, include_context=False):
                 path = _written_path(problem["loc"], values, missing=problem["type"] == "missing")
+                if path in lookup.errors:
+                    continue  # what stands there is not what was meant
                 if problem["type"] == "extra_forbidden":
                     names = {*schema.names(path[:-1]), *(known if len(path) == 1 else ())}
                     errors.append(self.unknown(str(path[-1]), names, *path[:-1]))
@@ -177,7 +180,7 @@ class _Lookup:
     def __init__(self, table: Table, schema: Schema) -> None:
         self.table = table
         self.schema = schema
-        self.errors: list[ConfigError] = []
+        self.errors: dict[KeyPath, ConfigError] = {}
         self.found: dict[str, str] = {}
         """Value → how the file names it."""
 
@@ -221,7 +224,7 @@ class _Lookup:
             return self.missing(f"names {file}, which is not UTF-8 text", path)
 
     def missing(self, reason: str, path: KeyPath) -> str:
-        self.errors.append(self.table.error(reason, *path))
+        self.errors[path] = self.table.error(reason, *path)
         return ""
 
     def note(self, value: str, name: str) -> str:

@@ -1,8 +1,8 @@
 """The plugin contract: every hook, and the marker that implements one.
 
 A plugin is an installed package with an entry point in the group `aime.connectors`; the built-in connectors register
-the same way. The entry point is named like the kind that it offers (a module may stand behind several), so that only what
-`plugins.toml` enables is imported.
+the same way. The entry point is named like the kind that it offers (a module may stand behind several), so that only
+what `plugins.toml` enables is imported.
 """
 
 from __future__ import annotations

@@ -1,0 +1,237 @@
+"""The worker of the durable journal: documents posted with `wait=false`, questions with a `callback_url`.
+
+An item leaves the journal in the transaction that does its work, so whenever the process ends, it is done once. One
+that fails again and again is set aside; its neighbours go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from core.errors import AimeError, InvalidDocument, InvalidInput, StoreError, VersionUnavailable
+from core.model import Document, Problem, Status, Upsert
+from core.pulse import Pulse
+from core.service import GraphService
+from core.store.base import AuditRecord, ChangeSet, JournalItem, RecordScope
+from hub.callbacks import CallbackQuery, JournalStatus
+from hub.instance import describe
+from hub.notify.callbacks import callback_delivery
+from hub.quarantine import Quarantine
+from hub.runners.schedule import backoff
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub.journal")
+
+AT_ONCE = 64
+"""Items that are worked on at a time: enough to fill a group commit."""
+TRIES = 5
+IDLE_SECONDS = 5.0
+"""Between looks at a journal that nobody said anything was put into."""
+ORIGIN = "api"
+
+Key = tuple[RecordScope, str]
+Records = dict[Key, str | None]
+
+
+class JournalWorker:
+    """Empties the journal, oldest first. Items of one document are done in order, all others beside each other, so that
+    a question that waits for its version holds up nobody."""
+
+    def __init__(
+        self,
+        service: GraphService,
+        quarantine: Quarantine,
+        *,
+        now: Callable[[], datetime],
+        written: Callable[[], None],
+    ) -> None:
+        """`written` is called when deliveries were written."""
+        self._service = service
+        self._quarantine = quarantine
+        self._now = now
+        self._written = written
+        self._changed = Pulse()
+        self._busy: dict[str, str] = {}
+        """The ids of the items under way, and what each is about."""
+        self._stopped = asyncio.Event()
+
+    def arrived(self) -> None:
+        """Something was put into the journal."""
+        self._changed.beat()
+
+    def stop(self) -> None:
+        """Begin nothing more. What is left waits for the next start."""
+        self._stopped.set()
+        self._changed.beat()
+
+    async def run(self) -> None:
+        """Until it is stopped, and what is under way is done."""
+        async with asyncio.TaskGroup() as tasks:
+            while not self._stopped.is_set():
+                try:
+                    begun = await self._begin(tasks)
+                except StoreError as error:
+                    log.warning("journal cannot be read", error=describe(error))
+                    begun = False
+                if not begun and not self._stopped.is_set():
+                    await self._changed.wait(IDLE_SECONDS)
+
+    async def _begin(self, tasks: asyncio.TaskGroup) -> bool:
+        """Start on the oldest items that nobody works on; whether there were any."""
+        begun = False
+        for item in await self._service.store.journal(AT_ONCE + len(self._busy)):
+            if len(self._busy) >= AT_ONCE:
+                break
+            subject = _subject(item)
+            if item.id not in self._busy and subject not in self._busy.values():
+                self._busy[item.id] = subject
+                tasks.create_task(self._work(item), name=f"journal {item.id}")
+                begun = True
+        return begun
+
+    async def _work(self, item: JournalItem) -> None:
+        try:
+            await self._try(item)
+        finally:
+            del self._busy[item.id]
+            self._changed.beat()
+
+    async def _try(self, item: JournalItem) -> None:
+        """Until it is done, set aside, or the worker is stopped. A store that cannot write is no fault of the item."""
+        tries = 0
+        problem: Problem | None = None
+        while not self._stopped.is_set():
+            try:
+                if problem is None or tries < TRIES:
+                    await self._do(item)
+                else:
+                    await self._set_aside(item, problem)
+            except StoreError as error:
+                log.warning("journal item waits for the store", item=item.id, error=describe(error))
+            except Exception as error:
+                log.exception("journal item failed", item=item.id, tries=tries)
+                tries += 1
+                problem = _problem(error)
+            else:
+                return
+            await self._rest(backoff(tries))
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+        except TimeoutError:
+            return
+
+    async def _do(self, item: JournalItem) -> None:
+        if item.kind == "document":
+            await self._document(item)
+        else:
+            await self._query(item)
+
+    # -- documents
+
+    async def _document(self, item: JournalItem) -> None:
+        try:
+            document = Document.model_validate_json(item.payload)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            await self._set_aside(item, Problem(code=InvalidDocument.code, message=first["msg"]))
+            return
+        id_ = document.document_id
+        own = await self._own_status(id_, item)
+        cleared = ChangeSet(journal_done=(item.id,), records={own: None} if own else {})
+        [result] = await self._service.submit([Upsert(document)], origin=ORIGIN, actor=item.actor, also=cleared)
+        if result.error is not None:
+            await self._service.write(ChangeSet(records={_status_key(id_): self._refusal(item, result.error)}))
+
+    async def _own_status(self, document_id: str, item: JournalItem) -> Key | None:
+        """The status record of this item's document, unless it speaks of a later item."""
+        stored = await self._service.store.record(*_status_key(document_id))
+        if stored is None or JournalStatus.model_validate_json(stored).journal_id != item.id:
+            return None
+        return _status_key(document_id)
+
+    def _refusal(self, item: JournalItem, problem: Problem) -> str:
+        return JournalStatus(
+            status=Status.REJECTED, journal_id=item.id, actor=item.actor, at=self._now(), error=problem
+        ).model_dump_json()
+
+    # -- questions
+
+    async def _query(self, item: JournalItem) -> None:
+        ask = CallbackQuery.model_validate_json(item.payload)
+        try:
+            answer = await self._service.query(
+                ask.query,
+                filters=ask.filters,
+                top_k=ask.top_k,
+                min_version=ask.min_version,
+                as_of_version=ask.as_of_version,
+                viewer=ask.viewer(),
+                actor=item.actor,
+            )
+        except (InvalidInput, VersionUnavailable) as error:
+            await self._answer(item, ask, {"status": "failed", "error": _problem(error).model_dump(mode="json")})
+        else:
+            await self._answer(item, ask, answer.model_dump(mode="json"))
+
+    async def _answer(
+        self, item: JournalItem, ask: CallbackQuery, carried: Mapping[str, Any], records: Records | None = None
+    ) -> None:
+        delivery = callback_delivery(item.id, ask.callback_url, carried, now=self._now())
+        await self._service.write(
+            ChangeSet(journal_done=(item.id,), deliveries=(delivery,), records=records if records is not None else {})
+        )
+        self._written()
+
+    # -- what cannot be done
+
+    async def _set_aside(self, item: JournalItem, problem: Problem) -> None:
+        """Into quarantine, with its payload; whoever waits for it is told."""
+        subject = _subject(item)
+        records: Records = dict(self._quarantine.dead_letter(ORIGIN, subject, problem.message, item.payload))
+        log.error("journal item set aside", item=item.id, kind=item.kind, error=problem.message)
+        if item.kind == "query":
+            try:
+                ask = CallbackQuery.model_validate_json(item.payload)
+            except ValidationError:
+                pass
+            else:
+                carried = {"status": "failed", "error": problem.model_dump(mode="json")}
+                await self._answer(item, ask, carried, records)
+                return
+        else:
+            records[_status_key(subject)] = self._refusal(item, problem)
+        audit = AuditRecord(
+            item.actor,
+            "document.rejected" if item.kind == "document" else "query.rejected",
+            subject=subject,
+            detail={"status": "rejected", "origin": ORIGIN, **problem.model_dump(mode="json")},
+        )
+        await self._service.write(ChangeSet(journal_done=(item.id,), records=records, audit=(audit,)))
+
+
+def _status_key(document_id: str) -> Key:
+    return ("journal_status", document_id)
+
+
+def _subject(item: JournalItem) -> str:
+    """The document that an item is about, or the item itself."""
+    if item.kind == "document":
+        try:
+            return str(from_json(item.payload)["document_id"])
+        except (ValueError, KeyError, TypeError):
+            log.warning("journal item not readable", item=item.id)
+    return item.id
+
+
+def _problem(error: Exception) -> Problem:
+    code = error.code if isinstance(error, AimeError) else AimeError.code
+    return Problem(code=code, field=getattr(error, "field", ""), message=describe(error))

@@ -1,0 +1,378 @@
+"""The running hub: starts its instances, supervises their runners, follows the configuration, drains and stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import structlog
+from pydantic import BaseModel
+
+from core.errors import AimeError, Busy, ConfigError, ConfigErrors, NotFound, PluginError, StoreError
+from core.model import ProcessResult
+from core.service import GraphService
+from core.store.base import AuditRecord, ChangeSet
+from hub.config import Config, InstanceSettings, collecting
+from hub.instance import Instance, InstanceState, InstanceStatus, RunReport, describe
+from hub.net import Network
+from hub.notify import CALLBACK, Callbacks, Dispatcher, Endpoint
+from hub.plugins import Plugins
+from hub.quarantine import Quarantine
+from hub.reload import ConfigFollower
+from hub.runners.consume import ConsumeRunner
+from hub.runners.intake import Intake
+from hub.runners.journal import JournalWorker
+from hub.runners.pull import PullRunner, drives
+from hub.runners.receive import ReceiveRunner
+from hub.sdk import (
+    Answers,
+    Connector,
+    ConnectorSpec,
+    Consumes,
+    Context,
+    Health,
+    InboundRequest,
+    Notifies,
+    NotifyOptions,
+    Receives,
+)
+from hub.supervisor import Supervisor
+
+__all__ = ["Hub", "Instance", "InstanceState", "InstanceStatus", "RunReport"]
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
+
+BLOCKING_THREADS = 8
+"""Shared by all instances for `run_blocking`, and apart from the loop's own, so that a file system that hangs does not
+also hold up name resolution."""
+GC_SECONDS = 3600.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Running:
+    """An instance with what drives it."""
+
+    instance: Instance
+    pull: PullRunner | None = None
+    receive: ReceiveRunner | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class Hub:
+    """`async with Hub(config, service=service) as hub:` starts everything that the configuration enables; leaving
+    stops the intake, drains, settles and closes within `hub.drain_seconds`. The service stays open: it is the caller's.
+
+    Entering raises ConfigErrors when an enabled instance is configured wrongly. A plugin that is broken does not stop
+    the others: its instances are there, failed, and say why.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        service: GraphService,
+        plugins: Plugins | None = None,
+        network: Network | None = None,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.config = config
+        self.service = service
+        self.plugins = plugins or Plugins()
+        self.network = network or Network()
+        self.dispatcher = Dispatcher(service)
+        self.quarantine = Quarantine(service)
+        self.journal = JournalWorker(service, self.quarantine, now=now, written=self.dispatcher.wake)
+        self._now = now
+        self._running: dict[str, Running] = {}
+        self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="connector")
+        self._stack = AsyncExitStack()
+        self._supervisor = Supervisor()
+        self._follower: ConfigFollower | None = None
+        self._reloading = asyncio.Lock()
+
+    @property
+    def instances(self) -> Mapping[str, Instance]:
+        """The enabled instances, by name."""
+        return MappingProxyType({name: running.instance for name, running in self._running.items()})
+
+    @property
+    def draining(self) -> bool:
+        return self._supervisor.stopping
+
+    @property
+    def config_error(self) -> str | None:
+        """Why the configuration file as it is now is not what runs."""
+        return self._follower.error if self._follower else None
+
+    # -- start and stop
+
+    async def __aenter__(self) -> Self:
+        configured = self._configure(self.config)
+        async with AsyncExitStack() as stack:
+            stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+            await stack.enter_async_context(self.network)
+            await self.quarantine.open()
+            self._running = {name: Running(self._create(*parts)) for name, parts in configured.items()}
+            await self._restore_pauses()
+            await self.dispatcher.set_endpoints(self._endpoints())
+            await self.dispatcher.start()
+            await stack.enter_async_context(self._supervisor)
+            self._stack = stack.pop_all()
+        for running in self._running.values():
+            self._drive(running)
+        self._supervisor.start("notifications", self.dispatcher.run)
+        self._supervisor.start("journal", self.journal.run)
+        self._supervisor.start("history", self._collect_history)
+        if self.config.path is not None:
+            self._follower = ConfigFollower(self.config.path, self.reload)
+            self._supervisor.start("configuration", self._follower.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._stack:
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """Stop intake, let what is under way settle, close; what has not settled in time is cut off and, being neither
+        acknowledged nor checkpointed, comes again."""
+        self._supervisor.begin_stop()
+        deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
+        if self._follower is not None:
+            self._follower.stop()
+        async with self._reloading:
+            await asyncio.gather(*(self._halt(running, deadline) for running in self._running.values()))
+        self.journal.stop()
+        self.dispatcher.stop()
+        await self._supervisor.finish(within=_left(deadline))
+
+    async def _halt(self, running: Running, deadline: float) -> None:
+        """Stop one instance and close its connector."""
+        running.instance.stop()
+        await self._supervisor.finish(running.tasks, within=_left(deadline))
+        await running.instance.aclose()
+
+    # -- what comes in from the web and the command line
+
+    async def receive(self, name: str, request: InboundRequest, actor: str) -> list[ProcessResult]:
+        """Hand an inbound webhook to its instance; what became of its changes, after the commit. Raises what
+        `ReceiveRunner.receive` does, and NotFound for an instance that takes none."""
+        running = self._running.get(name)
+        if running is None or running.receive is None:
+            raise NotFound(f"there is no connector {name[:64]!r} that takes webhooks")
+        return await running.receive.receive(request, actor)
+
+    async def run_now(self, name: str, *, force: bool = False) -> RunReport:
+        """Run a pulling instance, as soon as the run under way has ended; what it did. `force` also prunes, whatever
+        the share. Raises NotFound, InvalidInput for a paused instance, Busy when the hub is stopping."""
+        running = self._running.get(name)
+        if running is None or running.pull is None:
+            raise NotFound(f"there is no connector {name[:64]!r} that can be run")
+        return await running.pull.run_now(force=force)
+
+    async def pause(self, name: str, *, actor: str = "hub") -> None:
+        """Let an instance take nothing more, across restarts, until it is resumed. Raises NotFound, StoreError."""
+        instance = self._instance(name)
+        await self._remember(name, '{"paused": true}', AuditRecord(actor, "connector.paused", name))
+        instance.pause()
+
+    async def resume(self, name: str, *, actor: str = "hub") -> None:
+        """Let a paused or failed instance work again. Raises NotFound, StoreError."""
+        instance = self._instance(name)
+        await self._remember(name, None, AuditRecord(actor, "connector.resumed", name))
+        instance.resume()
+
+    async def check(self, name: str) -> Health:
+        """Whether the outside system answers. Raises NotFound."""
+        return await self._instance(name).check()
+
+    def connector_for_ask(self, name: str) -> Answers | None:
+        """The connector behind `POST /ask/{name}`. None if there is none; raises Busy for one that is halted."""
+        running = self._running.get(name)
+        connector: object = running.instance.connector if running else None
+        if running is None or not isinstance(connector, Answers):
+            return None
+        if running.instance.halted:
+            raise Busy(f"connector {name!r} is {running.instance.status.state}", retry_after=60.0)
+        return connector
+
+    def journal_arrived(self) -> None:
+        """Something was put into the journal."""
+        self.journal.arrived()
+
+    # -- following the configuration
+
+    async def reload(self, config: Config) -> None:
+        """Go over to another configuration: instances that are edited are drained and started anew, added ones start,
+        removed ones stop, the others do not notice. Raises ConfigErrors, and then nothing has changed."""
+        async with self._reloading:
+            if self._supervisor.stopping:
+                return
+            configured = await asyncio.to_thread(self._configure, config)
+            if config.hub != self.config.hub:
+                log.warning("the [hub] table was edited; it takes effect at the next start")
+            deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
+            gone = [name for name, running in self._running.items() if _edited(running.instance, configured.get(name))]
+            await asyncio.gather(*(self._halt(self._running[name], deadline) for name in gone))
+            added = [name for name in configured if name in gone or name not in self._running]
+            for name in gone:
+                del self._running[name]
+            for name in added:
+                self._running[name] = Running(self._create(*configured[name]))
+            self.config = replace(config, hub=self.config.hub)
+            await self._restore_pauses()
+            await self.dispatcher.set_endpoints(self._endpoints())
+            for name in added:
+                self._drive(self._running[name])
+            if gone or added:
+                log.info("configuration followed", stopped=sorted(set(gone) - set(added)), started=sorted(added))
+
+    def _configure(self, config: Config) -> dict[str, Configured]:
+        """Every enabled instance, validated by its kind. Raises ConfigErrors."""
+        configured: dict[str, Configured] = {}
+        errors: list[ConfigError] = []
+        for name, settings in config.connectors.items():
+            if not settings.enabled:
+                continue
+            with collecting(errors):
+                try:
+                    configured[name] = (settings, *self.plugins.configure(settings), None)
+                except PluginError as error:
+                    configured[name] = (settings, None, None, error.message)
+        if errors:
+            raise ConfigErrors(errors)
+        return configured
+
+    def _create(
+        self, settings: InstanceSettings, spec: ConnectorSpec | None, config: BaseModel | None, problem: str | None
+    ) -> Instance:
+        context = self._context(settings, config)
+        connector: Connector | None = None
+        if spec is not None:
+            try:
+                connector = spec.create(config, context)
+            except AimeError as error:
+                problem = error.message
+            except Exception as error:
+                context.log.exception("connector not created")
+                problem = f"could not be created: {describe(error)}"
+        return Instance(
+            settings,
+            service=self.service,
+            now=self._now,
+            spec=spec,
+            config=config,
+            connector=connector,
+            context=context,
+            problem=problem,
+        )
+
+    def _context(self, settings: InstanceSettings, config: BaseModel | None) -> Context:
+        notify = _notify_options(config)
+        networks = (*settings.allow_networks, *(notify.allow_networks if notify else ()))
+        return Context(
+            name=settings.name,
+            source=settings.document_source,
+            http=self.network.client(settings.name, allow_networks=networks, rate=settings.rate),
+            log=structlog.stdlib.get_logger("hub.connector").bind(connector=settings.name, kind=settings.kind),
+            now=self._now,
+            run_blocking=self._run_blocking,
+        )
+
+    async def _run_blocking(self, function: Callable[..., Any], *args: object) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args))
+
+    def _drive(self, running: Running) -> None:
+        """Give an instance its runners."""
+        instance = running.instance
+        connector: object = instance.connector
+        if connector is None:
+            return
+        intake = Intake(instance, self.service, self.quarantine)
+        if isinstance(connector, Receives):
+            running.receive = ReceiveRunner(instance, connector, intake)
+        if drives(instance):
+            running.pull = PullRunner(instance, self.service, intake)
+            running.tasks.append(self._supervisor.start(instance.name, running.pull.run))
+        if isinstance(connector, Consumes):
+            running.tasks.append(self._supervisor.start(instance.name, ConsumeRunner(instance, connector, intake).run))
+        if not running.tasks and not instance.halted:
+            instance.running()  # ready for what arrives
+
+    def _endpoints(self) -> dict[str, Endpoint]:
+        callbacks = self.config.hub.callbacks
+        found = {
+            CALLBACK: Endpoint(
+                CALLBACK,
+                frozenset(),
+                Callbacks(self.network, callbacks.secret, allow_networks=callbacks.allow_networks, now=self._now),
+                may_be_disabled=False,
+            )
+        }
+        for name, running in self._running.items():
+            options = _notify_options(running.instance.config)
+            connector: object = running.instance.connector
+            if options is not None and isinstance(connector, Notifies):
+                found[name] = Endpoint(name, frozenset(options.events), connector)
+        return found
+
+    # -- housekeeping
+
+    async def _collect_history(self) -> None:
+        """Every hour, drop the versions that nobody may ask for any more."""
+        while not self._supervisor.stopping:
+            try:
+                before = await self.service.store.version_at(self._now() - self.config.hub.keep_history)
+                if before > await self.service.store.floor():
+                    log.info("history collected", before=before, documents=await self.service.gc(before))
+            except StoreError as error:
+                log.warning("history not collected", error=error.message)
+            await self._supervisor.pause(GC_SECONDS)
+
+    # -- within
+
+    def _instance(self, name: str) -> Instance:
+        running = self._running.get(name)
+        if running is None:
+            raise NotFound(f"there is no connector {name[:64]!r}")
+        return running.instance
+
+    async def _remember(self, name: str, state: str | None, audit: AuditRecord) -> None:
+        await self.service.write(ChangeSet(records={("connector", name): state}, audit=(audit,)))
+
+    async def _restore_pauses(self) -> None:
+        paused = await self.service.store.records("connector")
+        for name, running in self._running.items():
+            if name in paused and running.instance.status.state is not InstanceState.FAILED:
+                running.instance.pause()
+
+
+Configured = tuple[InstanceSettings, ConnectorSpec | None, BaseModel | None, str | None]
+"""Settings, spec, the kind's own model; or why there are none."""
+
+
+def _left(deadline: float) -> float:
+    """Seconds until then; a little, when it has passed."""
+    return max(0.1, deadline - asyncio.get_running_loop().time())
+
+
+def _edited(instance: Instance, configured: Configured | None) -> bool:
+    """Whether an instance has to be stopped: it is gone, or says something else now, or could be mended."""
+    return configured is None or configured[0] != instance.settings or instance.problem is not None
+
+
+def _notify_options(config: BaseModel | None) -> NotifyOptions | None:
+    options = getattr(config, "notify", None)
+    return options if isinstance(options, NotifyOptions) else None
