@@ -60,7 +60,7 @@ class Plugins:
                 self._specs[kind] = self._load(kind)
             except PluginError as error:
                 self._broken[kind] = error
-                log.error("plugin broken", kind=kind, error=str(error))
+                log.exception("plugin broken", kind=kind)
                 raise
         return self._specs[kind]
 

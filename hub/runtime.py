@@ -316,7 +316,7 @@ class Hub:
         found = {
             CALLBACK: Endpoint(
                 CALLBACK,
-                frozenset(),
+                (),
                 Callbacks(self.network, callbacks.secret, allow_networks=callbacks.allow_networks, now=self._now),
                 may_be_disabled=False,
             )
@@ -325,7 +325,7 @@ class Hub:
             options = _notify_options(running.instance.config)
             connector: object = running.instance.connector
             if options is not None and isinstance(connector, Notifies):
-                found[name] = Endpoint(name, frozenset(options.events), connector)
+                found[name] = Endpoint(name, options.events, connector)
         return found
 
     # -- housekeeping
