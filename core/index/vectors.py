@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 DIMENSIONS = 256
-_GROUP = 16
+_GROUP = 256
 """Texts embedded in one product: few enough that their distinct tokens stay few."""
 _ROW_BYTES = DIMENSIONS * 4
 
@@ -72,13 +73,16 @@ class EmbeddingTable:
         return result
 
     def _sums(self, tokens: Sequence[Sequence[int]]) -> Vectors:
-        """The sum of each text's token vectors, as one product of counts and the distinct tokens' vectors."""
-        lengths = [len(ids) for ids in tokens]
-        flat = np.fromiter((token for ids in tokens for token in ids), np.int64, sum(lengths))
+        """The sum of each text's token vectors, as one sparse product with the distinct tokens' vectors. A row is summed
+        in the order of its tokens, so it does not depend on its neighbours."""
+        from scipy.sparse import csr_array
+
+        ends = np.cumsum([0, *(len(ids) for ids in tokens)])
+        flat = np.fromiter(chain.from_iterable(tokens), np.int64, ends[-1])
         distinct, place = np.unique(flat, return_inverse=True)
-        cell = np.repeat(np.arange(len(tokens)) * len(distinct), lengths) + place
-        counts = np.bincount(cell, minlength=len(tokens) * len(distinct)).reshape(len(tokens), -1)
-        return counts.astype(np.float32) @ self._table[distinct].astype(np.float32)
+        counts = csr_array((np.ones(len(flat), np.float32), place, ends), shape=(len(tokens), len(distinct)))
+        sums: Vectors = counts @ self._table[distinct].astype(np.float32)
+        return sums
 
 
 class VectorFile:
