@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -73,6 +73,8 @@ class Hub:
     """`async with Hub(config, service=service) as hub:` starts everything that the configuration enables; leaving
     stops the intake, drains, settles and closes within `hub.drain_seconds`. The service stays open: it is the caller's.
 
+    `drive` names the instances that get runners, for a command that wants one run of one of them; None is all.
+
     Entering raises ConfigErrors when an enabled instance is configured wrongly. A plugin that is broken does not stop
     the others: its instances are there, failed, and say why.
     """
@@ -85,6 +87,7 @@ class Hub:
         plugins: Plugins | None = None,
         network: Network | None = None,
         now: Callable[[], datetime] = _utc_now,
+        drive: Collection[str] | None = None,
     ) -> None:
         self.config = config
         self.service = service
@@ -94,6 +97,7 @@ class Hub:
         self.quarantine = Quarantine(service)
         self.journal = JournalWorker(service, self.quarantine, now=now, written=self.dispatcher.wake)
         self._now = now
+        self._drives = drive
         self._running: dict[str, Running] = {}
         self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="connector")
         self._stack = AsyncExitStack()
@@ -298,7 +302,7 @@ class Hub:
         """Give an instance its runners."""
         instance = running.instance
         connector: object = instance.connector
-        if connector is None:
+        if connector is None or (self._drives is not None and instance.name not in self._drives):
             return
         intake = Intake(instance, self.service, self.quarantine)
         if isinstance(connector, Receives):
