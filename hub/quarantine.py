@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict
 
+from core.errors import InvalidInput, NotFound
 from core.model import Change, Failure, ProcessResult, Status
 from core.service import GraphService
-from core.store.base import ChangeSet, RecordScope
+from core.store.base import AuditRecord, ChangeSet, JournalItem, RecordScope
+from hub.callbacks import JournalStatus
 
 MAX_ENTRIES = 10_000
 """Beyond it the audit trail alone tells of refused documents."""
+ERROR_CHARS = 1000
+
+Key = tuple[RecordScope, str]
+Records = dict[Key, str | None]
 
 
 class Quarantined(BaseModel):
     """One document set aside."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     connector: str
     """The instance it came from, or `api`."""
     document_id: str
     error: str
     at: datetime
-    payload: JsonValue = None
-    """What was accepted and would be lost otherwise: a journal item's document or question."""
 
 
-Key = tuple[RecordScope, str]
+class _Kept(Quarantined):
+    """As stored. `payload` is what was accepted and would be lost otherwise: a document posted with `wait=false`."""
 
-
-def _key(connector: str, document_id: str) -> Key:
-    # JSON keeps apart what a separator of our own could not.
-    return ("quarantine", json.dumps([connector, document_id]))
+    payload: str | None = None
 
 
 class Quarantine:
@@ -50,22 +53,27 @@ class Quarantine:
         """Learn what is set aside, so that good documents cost no look-up."""
         self._keys = {("quarantine", key) for key in await self._service.store.records("quarantine")}
 
-    def records(self, connector: str, changes: Sequence[Change]) -> Mapping[Key, str | None]:
-        """What a transaction of these changes writes: failures are set aside, their good successors set free."""
-        found: dict[Key, str | None] = {}
+    # -- what a transaction writes
+
+    def records(self, connector: str, changes: Sequence[Change]) -> Records:
+        """Of these changes: failures are set aside, their good successors set free."""
+        found: Records = {}
         for change in changes:
             if change.document_id is None:
                 continue
-            key = _key(connector, change.document_id)
             if isinstance(change, Failure):
                 found.update(self._entry(connector, change.document_id, change.error))
-            elif key in self._keys:
+            elif (key := _key(connector, change.document_id)) in self._keys:
                 found[key] = None
         return found
 
+    def dead_letter(self, connector: str, document_id: str, error: str, payload: str) -> Mapping[Key, str | None]:
+        """Of accepted work that cannot be done: the work itself."""
+        return dict(self._entry(connector, document_id, error, payload))
+
     async def add_refused(self, connector: str, changes: Sequence[Change], results: Sequence[ProcessResult]) -> None:
         """Set aside what only the core found to be unusable."""
-        records: dict[Key, str | None] = {}
+        records: Records = {}
         for change, result in zip(changes, results, strict=True):
             if result.status is Status.REJECTED and not isinstance(change, Failure) and change.document_id:
                 reason = result.error.message if result.error else "was refused"
@@ -73,31 +81,68 @@ class Quarantine:
         if records:
             await self._service.write(ChangeSet(records=records))
 
-    def dead_letter(self, connector: str, name: str, error: str, payload: JsonValue) -> Mapping[Key, str | None]:
-        """The record of accepted work that cannot be done, with the work itself."""
-        return dict(self._entry(connector, name, error, payload))
+    # -- for the admin
 
     async def list(self) -> list[Quarantined]:
         """Everything that is set aside, oldest first."""
         records = await self._service.store.records("quarantine")
         return sorted((Quarantined.model_validate_json(text) for text in records.values()), key=lambda entry: entry.at)
 
-    async def release(self, connector: str, document_id: str) -> bool:
-        """Forget one; whether it was there."""
-        key = _key(connector, document_id)
-        if await self._service.store.record("quarantine", key[1]) is None:
-            return False
-        await self._service.write(ChangeSet(records={key: None}))
-        return True
+    async def retry(self, connector: str, document_id: str, *, actor: str) -> None:
+        """Put a document that was accepted back into the journal. Raises NotFound, and InvalidInput for one whose
+        content was not kept, since its connector brings it again when it changes."""
+        kept = await self._kept(connector, document_id)
+        if kept.payload is None:
+            raise InvalidInput(
+                f"the hub did not keep {document_id!r}: connector {connector!r} brings it when it changes at its source"
+            )
+        item = JournalItem(uuid.uuid4().hex, "document", kept.payload, actor)
+        status = JournalStatus(status=Status.ACCEPTED, journal_id=item.id, actor=actor, at=datetime.now(UTC))
+        await self._service.write(
+            ChangeSet(
+                journal=(item,),
+                records={
+                    _key(connector, document_id): None,
+                    ("journal_status", document_id): status.model_dump_json(),
+                },
+                audit=(_about("quarantine.retried", kept, actor),),
+            )
+        )
+
+    async def drop(self, connector: str, document_id: str, *, actor: str) -> None:
+        """Forget one for good. Raises NotFound."""
+        kept = await self._kept(connector, document_id)
+        await self._service.write(
+            ChangeSet(records={_key(connector, document_id): None}, audit=(_about("quarantine.dropped", kept, actor),))
+        )
+
+    async def _kept(self, connector: str, document_id: str) -> _Kept:
+        text = await self._service.store.record(*_key(connector, document_id))
+        if text is None:
+            raise NotFound(f"there is no document {document_id!r} of {connector!r} in quarantine")
+        return _Kept.model_validate_json(text)
 
     def _entry(
-        self, connector: str, document_id: str, error: str, payload: JsonValue = None
-    ) -> Iterator[tuple[Key, str | None]]:
+        self, connector: str, document_id: str, error: str, payload: str | None = None
+    ) -> Iterator[tuple[Key, str]]:
         key = _key(connector, document_id)
         if payload is None and key not in self._keys and len(self._keys) >= MAX_ENTRIES:
             return
         self._keys.add(key)
-        entry = Quarantined(
-            connector=connector, document_id=document_id, error=error[:1000], at=datetime.now(UTC), payload=payload
+        entry = _Kept(
+            connector=connector,
+            document_id=document_id,
+            error=error[:ERROR_CHARS],
+            at=datetime.now(UTC),
+            payload=payload,
         )
         yield key, entry.model_dump_json()
+
+
+def _key(connector: str, document_id: str) -> Key:
+    # JSON keeps apart what a separator of our own could not.
+    return ("quarantine", json.dumps([connector, document_id]))
+
+
+def _about(action: str, kept: Quarantined, actor: str) -> AuditRecord:
+    return AuditRecord(actor, action, subject=kept.document_id, detail={"connector": kept.connector})

@@ -178,13 +178,15 @@ class Hub:
             raise NotFound(f"there is no connector {name[:64]!r} that takes webhooks")
         return await running.receive.receive(request, actor)
 
-    async def run_now(self, name: str, *, force: bool = False) -> RunReport:
-        """Run a pulling instance, as soon as the run under way has ended; what it did. `force` also prunes, whatever
-        the share. Raises NotFound, InvalidInput for a paused instance, Busy when the hub is stopping."""
+    async def run_now(self, name: str, *, force: bool = False, actor: str = "hub") -> asyncio.Future[RunReport]:
+        """Ask for a run of a pulling instance; the future has what it did. It begins when the run under way has ended.
+        `force` also prunes, whatever the share. Raises NotFound, InvalidInput for a paused instance, Busy."""
         running = self._running.get(name)
         if running is None or running.pull is None:
             raise NotFound(f"there is no connector {name[:64]!r} that can be run")
-        return await running.pull.run_now(force=force)
+        asked = running.pull.run_now(force=force)
+        self.service.audit_soon(AuditRecord(actor, "connector.run", name, {"force": force}))
+        return asked
 
     async def pause(self, name: str, *, actor: str = "hub") -> None:
         """Let an instance take nothing more, across restarts, until it is resumed. Raises NotFound, StoreError."""
@@ -211,6 +213,15 @@ class Hub:
         if running.instance.halted:
             raise Busy(f"connector {name!r} is {running.instance.status.state}", retry_after=60.0)
         return connector
+
+    async def retry_quarantined(self, connector: str, document_id: str, *, actor: str) -> None:
+        """Try an accepted document again. Raises NotFound, InvalidInput, StoreError."""
+        await self.quarantine.retry(connector, document_id, actor=actor)
+        self.journal.arrived()
+
+    async def drop_quarantined(self, connector: str, document_id: str, *, actor: str) -> None:
+        """Forget a document that was set aside. Raises NotFound, StoreError."""
+        await self.quarantine.drop(connector, document_id, actor=actor)
 
     def journal_arrived(self) -> None:
         """Something was put into the journal."""

@@ -19,11 +19,11 @@ from core.errors import AimeError, InvalidDocument, InvalidInput, StoreError, Ve
 from core.model import Document, Problem, Status, Upsert
 from core.pulse import Pulse
 from core.service import GraphService
-from core.store.base import AuditRecord, ChangeSet, JournalItem, RecordScope
+from core.store.base import AuditRecord, ChangeSet, JournalItem
 from hub.callbacks import CallbackQuery, JournalStatus
 from hub.instance import describe
 from hub.notify.callbacks import callback_delivery
-from hub.quarantine import Quarantine
+from hub.quarantine import Key, Quarantine, Records
 from hub.runners.schedule import backoff
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub.journal")
@@ -34,9 +34,6 @@ TRIES = 5
 IDLE_SECONDS = 5.0
 """Between looks at a journal that nobody said anything was put into."""
 ORIGIN = "api"
-
-Key = tuple[RecordScope, str]
-Records = dict[Key, str | None]
 
 
 class JournalWorker:
@@ -182,39 +179,25 @@ class JournalWorker:
         else:
             await self._answer(item, ask, answer.model_dump(mode="json"))
 
-    async def _answer(
-        self, item: JournalItem, ask: CallbackQuery, carried: Mapping[str, Any], records: Records | None = None
-    ) -> None:
+    async def _answer(self, item: JournalItem, ask: CallbackQuery, carried: Mapping[str, Any]) -> None:
         delivery = callback_delivery(item.id, ask.callback_url, carried, now=self._now())
-        await self._service.write(
-            ChangeSet(journal_done=(item.id,), deliveries=(delivery,), records=records if records is not None else {})
-        )
+        await self._service.write(ChangeSet(journal_done=(item.id,), deliveries=(delivery,)))
         self._written()
 
     # -- what cannot be done
 
     async def _set_aside(self, item: JournalItem, problem: Problem) -> None:
-        """Into quarantine, with its payload; whoever waits for it is told."""
+        """Tell whoever waits for it; a document goes into quarantine, whole."""
+        log.error("journal item given up", item=item.id, kind=item.kind, error=problem.message)
+        if item.kind == "query":
+            ask = CallbackQuery.model_validate_json(item.payload)
+            await self._answer(item, ask, {"status": "failed", "error": problem.model_dump(mode="json")})
+            return
         subject = _subject(item)
         records: Records = dict(self._quarantine.dead_letter(ORIGIN, subject, problem.message, item.payload))
-        log.error("journal item set aside", item=item.id, kind=item.kind, error=problem.message)
-        if item.kind == "query":
-            try:
-                ask = CallbackQuery.model_validate_json(item.payload)
-            except ValidationError:
-                pass
-            else:
-                carried = {"status": "failed", "error": problem.model_dump(mode="json")}
-                await self._answer(item, ask, carried, records)
-                return
-        else:
-            records[_status_key(subject)] = self._refusal(item, problem)
-        audit = AuditRecord(
-            item.actor,
-            "document.rejected" if item.kind == "document" else "query.rejected",
-            subject=subject,
-            detail={"status": "rejected", "origin": ORIGIN, **problem.model_dump(mode="json")},
-        )
+        records[_status_key(subject)] = self._refusal(item, problem)
+        detail = {"status": "rejected", "origin": ORIGIN, **problem.model_dump(mode="json")}
+        audit = AuditRecord(item.actor, "document.rejected", subject=subject, detail=detail)
         await self._service.write(ChangeSet(journal_done=(item.id,), records=records, audit=(audit,)))
 
 

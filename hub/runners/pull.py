@@ -24,7 +24,7 @@ from core.model import Failure, ProcessResult
 from core.service import GraphService
 from core.store.base import ChangeSet
 from hub.config import DEFAULT_EVERY
-from hub.instance import Instance, RunReport, describe
+from hub.instance import Instance, InstanceState, RunReport, describe
 from hub.runners.intake import Intake
 from hub.runners.prune import Pruner
 from hub.runners.schedule import Schedule, backoff
@@ -34,7 +34,8 @@ STALL_SECONDS = 1800.0
 """A source that gives no batch for so long is taken to hang."""
 NAP_SECONDS = 60.0
 """The longest sleep before the clock is looked at again: a calendar follows the wall clock, which may be set."""
-ENDED = object()
+MAX_ASKED = 16
+"""Runs that admins may have asked for at a time."""
 
 
 @dataclass(slots=True)
@@ -63,17 +64,17 @@ class PullRunner:
         self._asked: list[Turn] = []
         self._due = 0.0
 
-    async def run_now(self, *, force: bool = False) -> RunReport:
-        """A run as soon as the one under way has ended; what it did. Raises InvalidInput for a paused instance."""
-        if self._instance.status.state == "paused":
+    def run_now(self, *, force: bool) -> asyncio.Future[RunReport]:
+        """A run as soon as the one under way has ended; what it did. Raises InvalidInput for a paused instance, Busy
+        for one that is stopping, or was asked too often."""
+        if self._instance.status.state is InstanceState.PAUSED:
             raise InvalidInput(f"connector {self._instance.name!r} is paused; resume it first")
-        if self._instance.stopping:
-            raise Busy(f"connector {self._instance.name!r} is stopping")
-        self._instance.resume()
+        if self._instance.stopping or len(self._asked) >= MAX_ASKED:
+            raise Busy(f"connector {self._instance.name!r} takes no more runs")
         asked: asyncio.Future[RunReport] = asyncio.get_running_loop().create_future()
         self._asked.append(Turn(force, asked))
-        self._instance.changed.beat()
-        return await asked
+        self._instance.resume()
+        return asked
 
     async def run(self) -> None:
         """Until the instance is stopped."""
