@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from aiohttp import web
@@ -70,6 +71,19 @@ class ConnectorList(BaseModel):
     connectors: list[ConnectorItem]
 
 
+class RunOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    wait: bool = Field(False, description="Answer when the run has ended, with what it did.")
+    force: bool = Field(False, description="Also delete what is gone at the source, however much it is.")
+
+
+class RunResult(Counts):
+    """What one run did; `error` says why it ended early."""
+
+    error: str | None
+
+
 class CheckResult(BaseModel):
     """Whether the outside system answers, with the instance's address and credentials."""
 
@@ -99,8 +113,20 @@ async def list_connectors(call: Call) -> web.StreamResponse:
 
 async def run_connector(call: Call) -> web.StreamResponse:
     instance = _instance(call)
-    await call.site.hub.run_now(instance.name, actor=call.caller.actor)
-    return reply(ConnectorItem.of(instance), status=202)
+    options = call.params(RunOptions)
+    asked = await call.site.hub.run_now(instance.name, force=options.force, actor=call.caller.actor)
+    if not options.wait:
+        return reply(ConnectorItem.of(instance), status=202)
+    report = await asked
+    return reply(
+        RunResult(
+            processed=report.processed,
+            unchanged=report.unchanged,
+            deleted=report.deleted,
+            rejected=report.rejected,
+            error=None if report.error is None else redact_text(report.error),
+        )
+    )
 
 
 async def pause_connector(call: Call) -> web.StreamResponse:
@@ -144,7 +170,14 @@ async def drop_quarantined(call: Call) -> web.StreamResponse:
     return reply(entry)
 
 
-def _connector_route(action: str, handler: Handler, summary: str, status: int, done: Reply, *problems: int) -> Route:
+def _connector_route(
+    action: str,
+    handler: Handler,
+    summary: str,
+    replies: Mapping[int, Reply],
+    *problems: int,
+    query: type[BaseModel] | None = None,
+) -> Route:
     return Route(
         "POST",
         f"/admin/connectors/{{connector}}/{action}",
@@ -152,7 +185,8 @@ def _connector_route(action: str, handler: Handler, summary: str, status: int, d
         summary,
         TAG,
         "admin",
-        {status: done},
+        replies,
+        query=query,
         problems=(404, *problems),
         path_notes={"connector": "The instance's name in the configuration."},
     )
@@ -182,10 +216,17 @@ ROUTES = (
         "admin",
         {200: Reply("All that are configured.", ConnectorList)},
     ),
-    _connector_route("run", run_connector, "Run a connector now", 202, Reply("It runs.", ConnectorItem), 409),
-    _connector_route("pause", pause_connector, "Pause a connector", 200, Reply("Paused.", ConnectorItem), 507),
-    _connector_route("resume", resume_connector, "Resume a connector", 200, Reply("Resumed.", ConnectorItem), 507),
-    _connector_route("check", check_connector, "Check a connector", 200, Reply("What was found.", CheckResult)),
+    _connector_route(
+        "run",
+        run_connector,
+        "Run a connector now",
+        {200: Reply("It ran (`wait=true`).", RunResult), 202: Reply("It runs.", ConnectorItem)},
+        422,
+        query=RunOptions,
+    ),
+    _connector_route("pause", pause_connector, "Pause a connector", {200: Reply("Paused.", ConnectorItem)}, 507),
+    _connector_route("resume", resume_connector, "Resume a connector", {200: Reply("Resumed.", ConnectorItem)}, 507),
+    _connector_route("check", check_connector, "Check a connector", {200: Reply("What was found.", CheckResult)}),
     Route(
         "GET",
         "/admin/quarantine",
