@@ -32,12 +32,13 @@ from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking
 from core.index.retrieval import Evidence, best, rank
-from core.index.vectors import EmbeddingTable, VectorFile
+from core.index.vectors import Embedder, VectorFile
 from core.index.view import View
 from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
 
 FORMAT: Final = "1"
 """Changes with the layout of what is on disk."""
+_COMMIT_CHUNKS = 1_000
 _VIEWS = 4
 _EVIDENCE = 12
 """Chunks handed on for composing an answer."""
@@ -45,7 +46,6 @@ _DEPTH = 200
 """Chunks that the words find, at least; deeper ones count as not found."""
 
 log = structlog.stdlib.get_logger(__name__)
-_TABLE = EmbeddingTable()
 
 
 class Index:
@@ -61,13 +61,14 @@ class Index:
         self._entities = Entities()
         self._links = Links()
         self._gazetteer = Gazetteer()
+        self._embedder = Embedder()
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
 
     # -- life
 
     def open(self, epoch: int) -> None:
         """Take over what is on disk if it was made by this code for this epoch of the store; else begin empty."""
-        made = json.dumps({"analyser": ANALYSER, "format": FORMAT, "vectors": _TABLE.id, "epoch": epoch})
+        made = json.dumps({"analyser": ANALYSER, "format": FORMAT, "vectors": self._embedder.id, "epoch": epoch})
         directory = self._directory
         if directory is None:
             self._open_parts(None)
@@ -92,7 +93,12 @@ class Index:
         self._holes = self._vectors.holes()
 
     def flush(self) -> None:
-        """Make all that was applied findable, and what is costly durable."""
+        """Keep on disk what was applied, unless it is so little that a restart does it again in no time."""
+        if self._lexical.uncommitted >= _COMMIT_CHUNKS:
+            self._lexical.commit()
+
+    def _settle(self) -> None:
+        """Make all that was applied findable."""
         self._lexical.commit()
         if self._gazetteer.pending:
             self._links.add_found(self._gazetteer.matches(self._lexical.phrase))
@@ -147,7 +153,7 @@ class Index:
     def _embed(self, texts: dict[int, str]) -> None:
         if not texts:
             return
-        vectors = _TABLE.embed(list(texts.values()))
+        vectors = self._embedder.embed(list(texts.values()))
         positions = list(texts)
         if positions[-1] - positions[0] + 1 == len(positions):
             self._vectors.put(positions[0], vectors)
@@ -159,7 +165,7 @@ class Index:
 
     def search(self, question: Question) -> Ranking:
         """Rank what the question's viewer may see, as of its version, under its filters."""
-        self.flush()
+        self._settle()
         version = self.version if question.as_of is None else question.as_of
         view = self._view(version, question.viewer, question.filters)
         terms = list(dict.fromkeys(stems(question.text)))
@@ -192,12 +198,12 @@ class Index:
     def entities(self, text: str, limit: int, viewer: Viewer) -> list[EntitySummary]:
         """Entities that `viewer` may see and whose name contains `text`: those that begin with it first, then the most
         mentioned."""
-        self.flush()
+        self._settle()
         return lookup.summaries(self._view(self.version, viewer, Filters()), self._entities, text, limit)
 
     def entity(self, entity_id: int, viewer: Viewer) -> EntityView | None:
         """An entity as `viewer` may see it, or None."""
-        self.flush()
+        self._settle()
         view = self._view(self.version, viewer, Filters())
         number = self._entities.find(entity_id)
         if number is None or not view.frequency[number]:
@@ -229,7 +235,7 @@ class Index:
     def _dense_scores(self, view: View, text: str) -> npt.NDArray[np.float64]:
         if not len(view.positions):
             return np.zeros(len(view.row))
-        scores = (self._vectors.rows @ _TABLE.embed([text])[0]).astype(np.float64)
+        scores = (self._vectors.rows @ self._embedder.embed([text])[0]).astype(np.float64)
         scores[view.row < 0] = 0
         return scores
 

@@ -44,7 +44,6 @@ class Lexical:
         self._index.register_tokenizer(_TOKENIZER, make_analyzer())
         self._index.config_reader("manual")
         self._writer: Any = None
-        self._dirty = False
         self._searcher = self._index.searcher()
         self.count = self._searcher.num_docs
 
@@ -71,15 +70,18 @@ class Lexical:
         document.add_text("text", spaced(text))
         self._writer.add_document(document)
         self.count += 1
-        self._dirty = True
+
+    @property
+    def uncommitted(self) -> int:
+        """Chunks that were added and are not found yet."""
+        return self.count - self._searcher.num_docs
 
     def commit(self) -> None:
         """Make what was added durable and findable."""
-        if self._dirty:
+        if self.uncommitted:
             self._writer.commit()
             self._index.reload()
             self._searcher = self._index.searcher()
-            self._dirty = False
 
     def close(self) -> None:
         """Commit, and wait until the writer has let go of the directory."""
