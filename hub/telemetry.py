@@ -22,9 +22,7 @@ LOOP_TICK = 0.1
 LOOP_WINDOW = 60.0
 """Seconds that the longest delay is remembered."""
 
-_SECRET_NAMES = re.compile(
-    r"authorization|api[-_]?key|passw|secret|token|cookie|credential|webhook-signature", re.IGNORECASE
-)
+_SECRET_NAMES = re.compile(r"(?i)authorization|api[-_]?key|passw|secret|token$|cookie|credential|webhook-signature")
 _SECRET_TEXT = (
     (re.compile(r"\b(aime_[0-9a-f]{12}_)[\w-]+"), rf"\1{REDACTED}"),
     (re.compile(r"\b(whsec_|whsk_)[\w+/=-]+"), rf"\1{REDACTED}"),

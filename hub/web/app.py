@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import re
 import secrets
@@ -10,7 +9,7 @@ import time
 
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from prometheus_client import Counter
 from pydantic import SecretStr
 
 from core.errors import AimeError, NotFound
@@ -20,7 +19,7 @@ from hub.telemetry import Metrics
 from hub.web import admin, batch, connectors, documents, graph, page, problems, query, system
 from hub.web.body import BodyBudget
 from hub.web.gate import ANYONE, Gate
-from hub.web.routes import Call, Route, Site
+from hub.web.routes import Call, Route, Site, sign
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -60,14 +59,15 @@ def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None
             metrics=metrics,
         ),
         metrics=metrics,
-        budget=BodyBudget(body_cap * BODIES_AT_ONCE, metrics),
+        budget=BodyBudget(body_cap * BODIES_AT_ONCE),
         body_cap=body_cap,
         pages=page.render(ROUTES),
     )
-    app = web.Application(middlewares=[_answer_unmatched])
+    app = web.Application()
     app[SITE] = site
     for route in ROUTES:
         app.router.add_route(route.method, route.path, Door(site, route))
+    app.router.add_route("*", "/{path:.*}", Unmatched(site))
     app.on_startup.append(_load_keys)
     app.on_shutdown.append(_end_streams)
     return app
@@ -88,52 +88,69 @@ class Door:
         self._site = site
         self._route = route
         self._latency = site.metrics.latency.labels(route.template)
+        self._counters: dict[int, Counter] = {}
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        site, route = self._site, self._route
+        site = self._site
         started = time.perf_counter()
         call = Call(site, request, ANYONE, request_id(request))
-        site.metrics.in_flight.inc()
+        site.in_flight += 1
         try:
-            call.caller = site.gate.admit(request, route.scope)
-            response = await route.handler(call)
-        except AimeError as error:
+            call.caller = site.gate.admit(request, self._route.scope)
+            response = await self._route.handler(call)
+        except (AimeError, ConnectionError) as error:
             response = self._refuse(call, error)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
         except Exception as error:
-            log.exception("request failed", method=request.method, route=route.template, request_id=call.request_id)
+            log.exception("call failed", method=request.method, route=self._route.template, request_id=call.request_id)
             response = self._refuse(call, error)
         finally:
+            site.in_flight -= 1
             site.budget.release(call.held)
-            site.metrics.in_flight.dec()
             self._latency.observe(time.perf_counter() - started)
-        site.metrics.requests.labels(route.method, route.template, str(response.status)).inc()
         if not call.streaming:
-            response.headers.update(call.headers)
+            sign(response, call.request_id)
+        self._counter(response.status).inc()
         return response
 
     @staticmethod
     def _refuse(call: Call, error: Exception) -> web.StreamResponse:
-        if call.streaming:
+        if call.streaming or (isinstance(error, ConnectionError) and call.ending):
+            # The head is out, or nobody is there to be told.
             call.abort()
         return problems.respond(error, call.request_id)
 
+    def _counter(self, status: int) -> Counter:
+        counter = self._counters.get(status)
+        if counter is None:
+            counter = self._site.metrics.requests.labels(self._route.method, self._route.template, str(status))
+            self._counters[status] = counter
+        return counter
 
-@web.middleware
-async def _answer_unmatched(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What matches no route: 404 and 405 as problems."""
-    unmatched = request.match_info.http_exception
-    if unmatched is None:
-        return await handler(request)
-    id_ = request_id(request)
-    error: AimeError = NotFound(f"there is nothing at {request.path[:200]}")
-    if isinstance(unmatched, web.HTTPMethodNotAllowed):
-        error = problems.MethodNotAllowed(request.method, frozenset(unmatched.allowed_methods))
-    response = problems.respond(error, id_)
-    response.headers.update({"X-Request-Id": id_, "X-Content-Type-Options": "nosniff"})
-    request.app[SITE].metrics.requests.labels("any", "unmatched", str(response.status)).inc()
-    return response
+
+class Unmatched:
+    """What no route takes: 404, or 405 where the path has other methods."""
+
+    def __init__(self, site: Site) -> None:
+        self._metrics = site.metrics
+        self._paths = [(re.compile(_pattern(route.path)), route.method) for route in ROUTES]
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        allowed = {method for path, method in self._paths if path.fullmatch(request.rel_url.raw_path)}
+        error: AimeError = NotFound(f"there is nothing at {request.path[:200]}")
+        if allowed:
+            error = problems.MethodNotAllowed(request.method, frozenset(allowed))
+        id_ = request_id(request)
+        response = problems.respond(error, id_)
+        sign(response, id_)
+        self._metrics.requests.labels("any", "unmatched", str(response.status)).inc()
+        return response
+
+
+def _pattern(path: str) -> str:
+    """A route's path as a regular expression: what stands in braces has its own pattern, or ends at a slash."""
+    parts = re.split(r"\{(\w+)(?::([^}]+))?\}", path)
+    literals, patterns = parts[::3], [pattern or "[^/]+" for pattern in parts[2::3]]
+    return "".join(f"{re.escape(literal)}{pattern}" for literal, pattern in zip(literals, [*patterns, ""], strict=True))
 
 
 _PREFIX = secrets.token_hex(4)

@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import Field
 from pydantic_core import to_json
 
-from core.errors import AimeError, ContentTooLarge, InvalidDocument, InvalidInput
+from core.errors import AimeError, Busy, ContentTooLarge, InvalidDocument, InvalidInput
 from core.model import Document, Problem, ProcessResult, Status
 from core.ndjson import parse_document
 from hub.web.body import BodyBudget, lines, pieces, require_media_type
@@ -126,6 +126,8 @@ async def _read(call: Call, window: _Window) -> None:
     try:
         async with aclosing(lines(pieces(call.request), call.site.body_cap)) as numbered:
             async for number, line in numbered:
+                if call.ending:
+                    raise Busy("the hub is shutting down", retry_after=10)
                 size = len(line or b"")
                 await window.enter(size)
                 window.put(_Pending(number, size, await _take(call, line)))

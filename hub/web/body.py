@@ -19,7 +19,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from core.errors import Busy, InvalidInput
-from hub.telemetry import Metrics
 from hub.web.problems import BodyTooLarge, Malformed, SlowBody, UnsupportedMediaType
 
 M = TypeVar("M", bound=BaseModel)
@@ -29,28 +28,25 @@ IDLE_SECONDS = 30.0
 PIECE = 256 * 1024
 """The most that is decompressed at once, bytes."""
 ENCODINGS = ("gzip", "deflate")
-STRICT_JSON_BYTES = 1024 * 1024
-"""Up to this size a body that does not parse is read a second time, to say better what is wrong with it."""
+SECOND_LOOK_BYTES = 1024 * 1024
+"""Up to this size a body that does not parse may be read a second time, to say better what is wrong with it."""
 
 
 class BodyBudget:
     """How many bytes of bodies all calls together hold. What does not fit is refused, to be tried again."""
 
-    def __init__(self, limit: int, metrics: Metrics) -> None:
+    def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
-        self._gauge = metrics.body_bytes
 
     def take(self, size: int) -> None:
         """Raises Busy when the budget is used up."""
         if self.held + size > self.limit:
             raise Busy("too many large bodies are being read at once", retry_after=2.0)
         self.held += size
-        self._gauge.set(self.held)
 
     def release(self, size: int) -> None:
         self.held -= size
-        self._gauge.set(self.held)
 
 
 # ---------------------------------------------------------------- bytes
@@ -132,7 +128,7 @@ async def read_bytes(request: web.Request, cap: int, budget: BodyBudget) -> byte
     _check_size(request.content_length or 0, cap)
     if request.content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:
         # It came with the head, as small bodies do: the cheap way.
-        whole = await request.content.read()
+        whole = request.content.read_nowait()
         budget.take(len(whole))
         return whole
     body = bytearray()
@@ -157,6 +153,8 @@ def _check_size(size: int, cap: int) -> None:
 
 def require_media_type(request: web.Request, *accepted: str) -> None:
     """Refuse a body that does not say it is one of `accepted` (any `+json` passes for JSON), in UTF-8."""
+    if request.headers.get(hdrs.CONTENT_TYPE) in accepted:
+        return
     media = request.content_type
     if media not in accepted and not ("application/json" in accepted and media.endswith("+json")):
         sent = request.headers.get(hdrs.CONTENT_TYPE, "")[:80]
@@ -168,15 +166,16 @@ def require_media_type(request: web.Request, *accepted: str) -> None:
         raise UnsupportedMediaType(f"JSON is UTF-8, not {charset[:40]}", field=hdrs.CONTENT_TYPE)
 
 
-def parse_json(text: bytes) -> object:
-    """A JSON value, strictly: UTF-8, finite numbers, at most 200 levels. Raises Malformed.
+def parse_json(text: bytes, *, lone_surrogates: bool = False) -> object:
+    """A JSON value, strictly: UTF-8, no NaN, at most 200 levels. Raises Malformed.
 
-    A lone surrogate passes when the text is small enough to look twice, so that the model can name the field it is in.
+    With `lone_surrogates` those pass when the text is small enough to look twice: for a model that refuses them itself,
+    and so can name the field that they are in.
     """
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        if len(text) <= STRICT_JSON_BYTES and b"\\u" in text:
+        if lone_surrogates and len(text) <= SECOND_LOOK_BYTES and b"\\u" in text:
             try:
                 return json.loads(text, parse_constant=_refuse_constant)
             except (ValueError, RecursionError):

@@ -114,7 +114,7 @@ async def post_document(call: Call) -> web.StreamResponse:
 async def _document(call: Call) -> dict[str, Any]:
     """The posted object, of the right shape; its values are for the core to judge. A refusal is audited."""
     try:
-        return document_fields(parse_json(await call.json_bytes()))
+        return document_fields(parse_json(await call.json_bytes(), lone_surrogates=True))
     except InvalidInput as error:
         call.service.audit_soon(rejection(error, call.caller.actor))
         raise

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from core.answering.filters import parse_filters
 from core.errors import Forbidden, InvalidInput, InvalidQuery, NotFound
+from core.index import Question
 from core.model import Answer, Status, Viewer
 from core.service import GraphService
 from core.store.base import ChangeSet, JournalItem
@@ -79,7 +81,8 @@ async def post_query(call: Call) -> web.StreamResponse:
 async def _journal(call: Call, question: QueryRequest, callback_url: str) -> web.Response:
     check_callback(call, callback_url)
     filters = question.all_filters()
-    call.service.check_question(question.query, filters=filters, top_k=question.top_k)
+    # What can be seen to be wrong now is not left for the worker to find.
+    Question(text=question.query, filters=parse_filters(filters))
     principals = call.caller.viewer.principals
     payload = CallbackQuery(
         query=question.query,

@@ -49,6 +49,9 @@ class Site:
     body_cap: int
     """The largest body, in decompressed bytes."""
     pages: Pages
+    in_flight: int = 0
+    ready: bool = False
+    """Whether it was once; under a heavy load the index may trail the log for a moment, and questions wait for it."""
     closing: bool = False
     """Streams and long polls end when the server shuts down."""
 
@@ -105,17 +108,13 @@ class Call:
 
     async def stream(self, media: str, *, unread_bytes: int | None = None) -> web.StreamResponse:
         """Begin an answer that is written bit by bit; `unread_bytes` may wait for a caller who does not read."""
-        response = web.StreamResponse(headers={"Content-Type": media, "Cache-Control": "no-store", **self.headers})
+        response = web.StreamResponse(headers={"Content-Type": media, "Cache-Control": "no-store"})
+        sign(response, self.request_id)
         if self.request.transport is not None:
             self.request.transport.set_write_buffer_limits(high=unread_bytes)
         await response.prepare(self.request)
         self.streaming = True
         return response
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What every answer carries."""
-        return {"X-Request-Id": self.request_id, "X-Content-Type-Options": "nosniff"}
 
     def abort(self) -> None:
         """Cut the connection: the one way to tell that a streamed answer is not whole."""
@@ -163,6 +162,15 @@ class Route:
         return tuple(re.findall(r"\{(\w+)\}", self.template))
 
 
+def sign(response: web.StreamResponse, request_id: str) -> None:
+    """Put on what every answer carries."""
+    response.headers["X-Request-Id"] = request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
 def reply(value: BaseModel, status: int = 200) -> web.Response:
     """The JSON answer."""
-    return web.Response(status=status, body=to_json(value), content_type=JSON)
+    return web.Response(status=status, body=to_json(value), headers=_JSON_HEADERS)
+
+
+_JSON_HEADERS = {"Content-Type": JSON}

@@ -20,6 +20,9 @@ from hub.runtime import Hub
 from hub.telemetry import LoopWatchdog
 from hub.web.app import SITE, create_app
 
+SHUTDOWN_SECONDS = 10.0
+"""The most that calls in flight take: streams, long polls and batches end by themselves. The hub's own drain follows."""
+
 
 class Server:
     """A running HTTP server. `url` is where it is bound; leaving it as a context manager closes it."""
@@ -59,7 +62,7 @@ async def serve(hub: Hub, listen: str) -> Server:
         create_app(hub, host=host, run_token=run_token),
         access_log=None,
         auto_decompress=False,
-        shutdown_timeout=hub.config.hub.drain_seconds,
+        shutdown_timeout=min(SHUTDOWN_SECONDS, hub.config.hub.drain_seconds / 2),
         logger=_protocol_log(),
     )
     await runner.setup()

@@ -36,8 +36,9 @@ async def healthz(_call: Call) -> web.StreamResponse:
 async def readyz(call: Call) -> web.StreamResponse:
     if call.ending:
         raise Busy("the hub is shutting down", retry_after=5)
-    if not await call.service.ready():
+    if not call.site.ready and not await call.service.ready():
         raise Busy("the index is catching up with the log", retry_after=1)
+    call.site.ready = True
     return reply(Readiness(graph_version=await call.service.head()))
 
 
@@ -47,6 +48,8 @@ async def metrics(call: Call) -> web.StreamResponse:
     site.metrics.graph_version.set(head)
     site.metrics.index_lag.set(max(0, head - service.index_version))
     site.metrics.queue.set(service.queued)
+    site.metrics.in_flight.set(site.in_flight)
+    site.metrics.body_bytes.set(site.budget.held)
     site.metrics.deliveries.clear()
     for (endpoint, state), count in (await service.store.undelivered()).items():
         site.metrics.deliveries.labels(endpoint, state.value).set(count)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.errors import NotFound
+from core.errors import Busy, NotFound
 from hub.instance import Instance, InstanceState
 from hub.quarantine import Quarantined
 from hub.telemetry import redact_text
 from hub.web.routes import Call, Handler, Reply, Route, reply
 
 TAG = "Admin"
+WAIT_SLICE = 1.0
+"""Seconds between two looks at whether a caller who waits for a run is still there."""
 
 
 class Counts(BaseModel):
@@ -117,6 +120,10 @@ async def run_connector(call: Call) -> web.StreamResponse:
     asked = await call.site.hub.run_now(instance.name, force=options.force, actor=call.caller.actor)
     if not options.wait:
         return reply(ConnectorItem.of(instance), status=202)
+    while not asked.done():
+        if call.ending:
+            raise Busy("the hub is shutting down, and the run ends with it", retry_after=10)
+        await asyncio.wait([asked], timeout=WAIT_SLICE)
     report = await asked
     return reply(
         RunResult(
@@ -160,13 +167,14 @@ async def list_quarantine(call: Call) -> web.StreamResponse:
 
 async def retry_quarantined(call: Call) -> web.StreamResponse:
     entry = await call.model(QuarantineEntry)
-    await call.site.hub.retry_quarantined(entry.connector, entry.document_id, actor=call.caller.actor)
+    await call.site.hub.quarantine.retry(entry.connector, entry.document_id, actor=call.caller.actor)
+    call.site.hub.journal_arrived()
     return reply(entry, status=202)
 
 
 async def drop_quarantined(call: Call) -> web.StreamResponse:
     entry = await call.model(QuarantineEntry)
-    await call.site.hub.drop_quarantined(entry.connector, entry.document_id, actor=call.caller.actor)
+    await call.site.hub.quarantine.drop(entry.connector, entry.document_id, actor=call.caller.actor)
     return reply(entry)
 
 

@@ -31,6 +31,9 @@ async def get_export(call: Call) -> web.StreamResponse:
         async for piece in export_graph(call.service.store, form):
             async with asyncio.timeout(STALL_SECONDS):
                 await response.write(piece.encode())
+            if call.ending:
+                call.abort()
+                break
     except (ConnectionError, TimeoutError):
         call.abort()
     return response

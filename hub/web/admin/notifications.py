@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import NotFound
-from core.store.base import Attempt, Delivery, DeliveryState
+from core.store.base import Attempt, AuditRecord, Delivery, DeliveryState
 from hub.telemetry import redact_text
-from hub.web.routes import Call, Reply, Route, reply
+from hub.web.routes import Call, Handler, Reply, Route, reply
 
 TAG = "Admin"
 
@@ -99,14 +99,19 @@ class DeliveryDetail(DeliveryItem):
 
 
 class EndpointItem(BaseModel):
-    """A destination of notifications; `reason` says why it is disabled."""
+    """A destination of notifications. Counts of attempts are since the hub started."""
 
     name: str
     events: list[str]
-    state: Literal["active", "disabled"]
-    reason: str | None = None
+    state: str = Field(description="`ok`, `failing`, `paused` (by the receiver), `resting` or `disabled`.")
+    reason: str | None = Field(description="Why it is disabled, or the last error.")
     pending: int
     dead: int
+    in_flight: int
+    delivered: int
+    failed: int
+    failing_since: datetime | None
+    paused_for: float = Field(description="Seconds.")
 
 
 class EndpointList(BaseModel):
@@ -129,45 +134,46 @@ def _origin(url: str) -> str:
 
 async def list_endpoints(call: Call) -> web.StreamResponse:
     counts = await call.service.store.undelivered()
-    dispatcher = call.site.hub.dispatcher
+    endpoints = call.site.hub.dispatcher.endpoints
     return reply(
         EndpointList(
             endpoints=[
                 EndpointItem(
-                    name=endpoint.name,
-                    events=list(endpoint.events),
-                    state="disabled" if (reason := dispatcher.disabled(endpoint.name)) is not None else "active",
-                    reason=reason,
-                    pending=counts.get((endpoint.name, DeliveryState.PENDING), 0),
-                    dead=counts.get((endpoint.name, DeliveryState.DEAD), 0),
+                    name=health.name,
+                    events=sorted(endpoints[health.name].events) if health.name in endpoints else [],
+                    state=health.state,
+                    reason=None if health.reason is None else redact_text(health.reason),
+                    pending=counts.get((health.name, DeliveryState.PENDING), 0),
+                    dead=counts.get((health.name, DeliveryState.DEAD), 0),
+                    in_flight=health.in_flight,
+                    delivered=health.delivered,
+                    failed=health.failed,
+                    failing_since=health.failing_since,
+                    paused_for=health.paused_for,
                 )
-                for endpoint in dispatcher.endpoints.values()
+                for health in call.site.hub.dispatcher.health()
             ]
         )
     )
 
 
 async def test_endpoint(call: Call) -> web.StreamResponse:
-    outcome = await call.site.hub.dispatcher.test(_endpoint(call))
+    name = call.path("endpoint")
+    outcome = await call.site.hub.dispatcher.test(name)
+    detail = {"delivered": outcome.error is None, "status": outcome.status}
+    call.service.audit_soon(AuditRecord(call.caller.actor, "endpoint.tested", name, detail))
     error = None if outcome.error is None else redact_text(outcome.error)
     return reply(TestOutcome(delivered=outcome.error is None, status=outcome.status, error=error))
 
 
 async def disable_endpoint(call: Call) -> web.StreamResponse:
-    await call.site.hub.dispatcher.disable(_endpoint(call), actor=call.caller.actor)
+    await call.site.hub.dispatcher.disable(call.path("endpoint"), actor=call.caller.actor)
     return await list_endpoints(call)
 
 
 async def enable_endpoint(call: Call) -> web.StreamResponse:
-    await call.site.hub.dispatcher.enable(_endpoint(call), actor=call.caller.actor)
+    await call.site.hub.dispatcher.enable(call.path("endpoint"), actor=call.caller.actor)
     return await list_endpoints(call)
-
-
-def _endpoint(call: Call) -> str:
-    name = call.path("endpoint")
-    if name not in call.site.hub.dispatcher.endpoints:
-        raise NotFound(f"there is no endpoint {name[:64]!r}")
-    return name
 
 
 async def list_deliveries(call: Call) -> web.StreamResponse:
@@ -212,7 +218,7 @@ async def _delivery(call: Call) -> Delivery:
     return delivery
 
 
-def _endpoint_route(action: str, handler: Any, summary: str, done: Reply, *problems: int) -> Route:
+def _endpoint_route(action: str, handler: Handler, summary: str, done: Reply, *problems: int) -> Route:
     return Route(
         "POST",
         f"/admin/endpoints/{{endpoint}}/{action}",
