@@ -32,7 +32,8 @@ async def hub(documents: str, store: str) -> Ingested:
         async for result in service.process_documents(read_documents(Path(documents))):
             if result.error is not None:
                 raise RuntimeError(f"{result.document_id}: {result.error.message}")
-        await service.entities(limit=1)  # waits for the index
+        while not await service.ready():
+            await asyncio.sleep(TICK_SECONDS)
         seconds = time.perf_counter() - begun
         watch.cancel()
         return {"seconds": seconds, "peak_mb": memory(peak=True), "longest_hold_ms": held.longest * 1000}
