@@ -235,7 +235,8 @@ class Index:
     def _dense_scores(self, view: View, text: str) -> npt.NDArray[np.float64]:
         if not len(view.positions):
             return np.zeros(len(view.row))
-        scores = (self._vectors.rows @ self._embedder.embed([text])[0]).astype(np.float64)
+        # One thread: a product this small gains nothing from BLAS's, and they spin.
+        scores = np.vecdot(self._vectors.rows, self._embedder.embed([text])[0]).astype(np.float64)
         scores[view.row < 0] = 0
         return scores
 
