@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from hub.net.account import Account, AccountHealth
+from hub.net.breaker import Breaker
 from hub.net.client import DEFAULT_TIMEOUT, Client, RetryPolicy
 from hub.net.guard import Guard, IPNetwork
 
@@ -39,11 +40,13 @@ class Network:
         user_agent: str = DEFAULT_USER_AGENT,
         resolver: AbstractResolver | None = None,
         retries: RetryPolicy | None = None,
+        breaker: Callable[[str], Breaker] = Breaker,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._user_agent = user_agent
         self._resolver = resolver
         self._retries = retries or RetryPolicy()
+        self._breaker = breaker
         self._now = now
         self._sessions: dict[frozenset[IPNetwork], aiohttp.ClientSession] = {}
         # An account lives as long as a client of it, so one-off callback hosts do not pile up.
@@ -74,7 +77,7 @@ class Network:
         guard = Guard(allow_networks)
         state = self._accounts.get(account)
         if state is None:
-            state = Account(account, rate=rate)
+            state = Account(account, rate=rate, breaker=self._breaker(account))
             self._accounts[account] = state
         else:
             state.limit(rate)

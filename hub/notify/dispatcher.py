@@ -19,9 +19,6 @@ from hub.notify.sender import AttemptObserver, Sender, default_breaker
 from hub.sdk.contract import Notification, Outcome
 from hub.sdk.webhooks import rfc3339
 
-FOLLOW_PATIENCE = 0.5
-"""Seconds that the follower waits for the trail in one go, and so the longest that it delays a stop."""
-
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -36,6 +33,8 @@ class Dispatcher:
     - Nothing is sent within a `Retry-After`, nor to a disabled endpoint: its deliveries are still made, stay pending,
       and go out when it is enabled. An endpoint is disabled by an admin, by a 410, or by five days of only failures.
     - At most `per_endpoint` attempts are under way for one endpoint, and `concurrency` in all.
+
+    `poll` is the seconds between looks at the store when nothing wakes it; a stop may wait as long for the follower.
     """
 
     def __init__(
@@ -79,8 +78,8 @@ class Dispatcher:
         self._started = True
 
     async def run(self) -> None:
-        """Starts, if `start` was not called. Returns after `stop`, once the attempts under way have ended and are recorded; when
-        cancelled, they are cut off, and made again after the next start."""
+        """Starts, if `start` was not called. Returns after `stop`, once the attempts under way have ended and are
+        recorded; when cancelled, they are cut off, and made again after the next start."""
         if not self._started:
             await self.start()
         async with asyncio.TaskGroup() as tasks:
@@ -110,6 +109,10 @@ class Dispatcher:
     def health(self) -> list[EndpointHealth]:
         """Every endpoint, by name."""
         return self._sender.health()
+
+    def disabled(self, name: str) -> str | None:
+        """Why nothing is sent to it, if so. Raises NotFound."""
+        return self._lane(name).state.disabled
 
     # -- for the admin
 
@@ -158,7 +161,7 @@ class Dispatcher:
     async def _follow(self) -> None:
         while not self._stopping.is_set():
             try:
-                if await self._follower.step(FOLLOW_PATIENCE):
+                if await self._follower.step(self._poll):
                     self._sender.wake()
             except StoreError as error:
                 _log.warning("notify.store", reason=error.message)

@@ -22,7 +22,7 @@ class Endpoint:
     """One destination of notifications, as configured."""
 
     name: str
-    events: frozenset[str]
+    events: tuple[str, ...]
     connector: Notifies
     may_be_disabled: bool = True
     """By its own answers. Callbacks go to many hosts, so one that is gone ends its own deliveries and no more."""

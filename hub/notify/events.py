@@ -6,14 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
 from core.store.base import Delivery, NewDelivery, StoredAuditRecord
-from hub.sdk.contract import Event, Notification
+from hub.sdk.contract import Notification
 from hub.sdk.webhooks import rfc3339
-
-EVENTS: frozenset[str] = frozenset(get_args(Event))
-"""The actions of the trail that an endpoint may ask for."""
 
 _SUBJECTS = {"document": "document_id", "connector": "connector", "endpoint": "endpoint"}
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.service import GraphService
 from core.store.base import ChangeSet, NewDelivery, RecordScope, StoredAuditRecord
 from hub.notify.endpoint import Endpoint
-from hub.notify.events import EVENTS, delivery_for
+from hub.notify.events import delivery_for
 
 PAGE = 500
 QUIET_RECORDS = 5000
@@ -45,7 +45,7 @@ class Follower:
     async def watch(self, endpoints: Iterable[Endpoint]) -> None:
         """From now on, make deliveries for these. One that was not there before begins at the trail's head."""
         async with self._turn:
-            wanting = tuple(endpoint for endpoint in endpoints if endpoint.events & EVENTS)
+            wanting = tuple(endpoint for endpoint in endpoints if endpoint.events)
             cursor = self._cursor or await self._read()
             head = await self._head()
             after = cursor.after if cursor.since else head  # nobody asked for what came before

@@ -136,12 +136,14 @@ class Sender:
         if room <= 0:
             return False
         resting = {name for name, lane in self._lanes.items() if lane.wait() != 0}
-        # What is under way is still pending in the store, so it comes along.
-        limit = room + len(self._in_flight)
+        # What is under way is still pending in the store, so it comes along; and what ends while the store answers may
+        # still look pending in that answer.
+        under_way = frozenset(self._in_flight)
+        limit = room + len(under_way)
         found = await self._service.store.due(self._clock.now(), limit, skip=resting | self._absent)
         progress = False
         for delivery in found:
-            if delivery.id in self._in_flight or len(self._in_flight) >= self._concurrency:
+            if delivery.id in under_way or len(self._in_flight) >= self._concurrency:
                 continue
             try:
                 lane = self.lane(delivery.endpoint)
