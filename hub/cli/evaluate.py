@@ -1,0 +1,86 @@
+"""`aime eval`: how good the rankings are, on judged questions."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import InvalidInput
+from hub.cli.options import ConfigOption, JsonOption, Place, StoreOption
+from hub.cli.output import print_json
+
+if TYPE_CHECKING:
+    from core.service import GraphService
+
+
+def evaluate(
+    queries: Annotated[Path, typer.Option(metavar="FILE", help="BEIR's queries.jsonl.")],
+    qrels: Annotated[Path, typer.Option(metavar="FILE", help="BEIR's qrels: question, document, grade.")],
+    corpus: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Documents to ask, in a store made for this run alone.")
+    ] = None,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure recall@2, @5, @10, nDCG@10 and latency, on documents: a document's best chunk counts.
+
+    The store is opened by this command itself, so no hub may run on it.
+    """
+    if corpus is not None and store is not None:
+        raise typer.BadParameter("give either --corpus or --store, not both")
+    figures = asyncio.run(_evaluate(queries, qrels, corpus, "" if corpus else _store(store, config)))
+    if as_json:
+        print_json(figures)
+        return
+    typer.echo(f"{figures['documents']:,} documents, {figures['questions']:,} questions")
+    for name in ("recall@2", "recall@5", "recall@10", "ndcg@10"):
+        typer.echo(f"{name:<10} {figures[name]:.4f}")
+    latency = figures["latency_ms"]
+    typer.echo(f"latency    p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms")
+
+
+def _store(store: str | None, config: Path | None) -> str:
+    place = Place.of(store=store, url=None, api_key=None, config=config)
+    if place.url is not None:
+        raise typer.BadParameter("needs a store, and AIME_URL names a hub: give --store or --corpus")
+    return place.store
+
+
+async def _evaluate(queries: Path, qrels: Path, corpus: Path | None, store: str) -> dict[str, Any]:
+    from core.evaluation import evaluate as measure
+    from core.evaluation import read_questions
+    from core.service import create_graph_service
+    from hub.cli.opening import check_exists
+
+    questions = read_questions(queries, qrels)
+    if corpus is None:
+        check_exists(store)
+        async with await create_graph_service(store) as service:
+            return await measure(service, questions)
+    with tempfile.TemporaryDirectory(prefix="aime-eval-") as folder:
+        async with await create_graph_service(f"sqlite:{folder}/corpus.db") as service:
+            await _add(service, corpus)
+            return await measure(service, questions)
+
+
+async def _add(service: GraphService, corpus: Path) -> None:
+    """Raises InvalidInput for a document that is refused: figures over a part of the corpus would mislead."""
+    async for result in service.process_documents(_documents(corpus), origin="cli", actor="cli"):
+        if result.error is not None:
+            named = result.document_id or "a document"
+            raise InvalidInput(f"{corpus}: {named} was refused: {result.error.message}", field=result.error.field)
+
+
+def _documents(corpus: Path) -> Iterator[dict[str, Any]]:
+    from hub.sdk.files import read_documents
+
+    for record in read_documents(corpus, corpus.name):
+        if record.fields is None:
+            raise InvalidInput(f"{record.where}: {record.error}")
+        yield record.fields

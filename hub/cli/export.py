@@ -1,0 +1,60 @@
+"""`aime export`: the whole graph as one file."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from core.errors import ConfigError
+from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.output import print_json
+from hub.export import ExportFormat
+
+
+def export(
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Stdout if not given.")] = None,
+    graphml: Annotated[bool, typer.Option("--graphml", help="GraphML, for graph tools, instead of JSON.")] = False,
+    store: StoreOption = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write documents, chunks, entities, mentions and relations. The same documents give the same bytes, whatever the
+    order in which they came. With --output, --json prints what was written."""
+    if as_json and output is None and graphml:
+        raise typer.BadParameter("--json and --graphml exclude each other on stdout")
+    place = Place.of(store=store, url=url, api_key=api_key, config=config)
+    form: ExportFormat = "graphml" if graphml else "json"
+    if output is None:
+        asyncio.run(_write(place, form, sys.stdout.buffer))
+        return
+    # Beside the target first: a run that breaks off leaves what was there before.
+    partial = output.with_name(output.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            written = asyncio.run(_write(place, form, file))
+        partial.replace(output)
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    if as_json:
+        print_json({"output": str(output), "format": form, "bytes": written})
+    else:
+        typer.echo(f"{output}: {written:,} bytes.")
+
+
+async def _write(place: Place, form: ExportFormat, file: BinaryIO) -> int:
+    from hub.cli.opening import open_target
+
+    written = 0
+    async with open_target(place) as target:
+        async for piece in target.export(form):
+            written += file.write(piece)
+    file.flush()
+    return written

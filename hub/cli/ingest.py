@@ -1,0 +1,46 @@
+"""`aime ingest`: files and folders into the graph."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.output import print_json
+
+
+def ingest(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Markdown, HTML, text or NDJSON files, or folders of them.")
+    ],
+    source: Annotated[str | None, typer.Option(metavar="NAME", help="The source of documents that name none.")] = None,
+    store: StoreOption = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add documents from files and folders; what is there already in the same form is left as it is.
+
+    A line of a NDJSON file is {document_id, content, metadata}, or BEIR's {_id, title, text, metadata}. A text is named
+    by its path from the folder that was given. Exit code 1 if any document was rejected; each is named on stderr.
+    """
+    from hub.cli.intake import intake, named_files
+
+    files = list(named_files(paths))
+    place = Place.of(store=store, url=url, api_key=api_key, config=config)
+    summary = asyncio.run(intake(place, files, source))
+    if as_json:
+        print_json(summary)
+    else:
+        rate = summary["documents"] / max(summary["seconds"], 0.001)
+        typer.echo(
+            f"{summary['documents']:,} documents in {summary['seconds']:.1f} s ({rate:,.0f}/s):"
+            f" {summary['processed']:,} processed, {summary['unchanged']:,} unchanged,"
+            f" {summary['rejected']:,} rejected. The graph is at version {summary['graph_version']:,}."
+        )
+    if summary["rejected"]:
+        raise typer.Exit(1)

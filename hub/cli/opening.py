@@ -1,0 +1,63 @@
+"""Finding what a command speaks to.
+
+The embedded store has one process at a time. A command that finds it held by a running hub goes to that hub's address,
+with the token that the hub left beside the store for those who may read its files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from core.errors import ConfigError, StoreLocked
+from core.service import GraphService, ServiceOptions, create_graph_service
+from core.store.sqlite.connection import resolve
+from core.store.sqlite.lock import read_holder
+from hub.cli.local import LocalTarget
+from hub.cli.options import Place
+from hub.cli.remote import RemoteTarget, connect
+from hub.cli.target import Target
+
+
+@asynccontextmanager
+async def open_target(place: Place, *, create: bool = False) -> AsyncIterator[Target]:
+    """What `place` names. A store that is not there is made when `create` says so.
+
+    Raises ConfigError for a store that is not there, and what `open_place` raises.
+    """
+    if place.url is None and not create:
+        check_exists(place.store)
+    async with open_place(place) as opened:
+        yield opened if isinstance(opened, RemoteTarget) else LocalTarget(opened)
+
+
+@asynccontextmanager
+async def open_place(place: Place) -> AsyncIterator[GraphService | RemoteTarget]:
+    """The store's service, or the hub that has the store.
+
+    Raises StoreLocked when another process holds the store and serves no HTTP, and what opening a store raises.
+    """
+    if place.url is not None:
+        async with connect(place.url, place.api_key) as hub:
+            yield hub
+        return
+    options = ServiceOptions(max_content_bytes=place.max_content_bytes, analysis_workers=place.analysis_workers)
+    try:
+        service = await create_graph_service(place.store, options=options)
+    except StoreLocked:
+        holder = read_holder(Path(resolve(place.store)))
+        if holder is None or holder.url is None:
+            raise
+        async with connect(holder.url, holder.token) as hub:
+            yield hub
+        return
+    async with service:
+        yield service
+
+
+def check_exists(store: str) -> None:
+    """A command that reads should not make a store by a slip of the pen. Raises ConfigError."""
+    path = resolve(store)
+    if path != ":memory:" and not Path(path).exists():
+        raise ConfigError(f"there is no store {path}; `aime ingest` or `aime run` makes one")
