@@ -14,7 +14,11 @@ from hub.sdk.webhooks import TOLERANCE, Format, HmacScheme, HmacWebhook, Standar
 
 Secrets = Annotated[
     tuple[SecretStr, ...],
-    BeforeValidator(lambda value: [value] if isinstance(value, str | SecretStr) else value),
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str | SecretStr) else value,
+        # The schema tells editors, and the look-up of `file:PATH`, that one may stand alone.
+        json_schema_input_type=SecretStr | tuple[SecretStr, ...],
+    ),
 ]
 """One secret, or several while they are rotated."""
 
