@@ -1,0 +1,1 @@
+"""Folders of Markdown, HTML, text and NDJSON files."""
