@@ -278,8 +278,8 @@ class Relation(NamedTuple):
     sentence: int = -1
 
 
-# Entities, mentions and relations are named tuples: there are a dozen to a chunk, and a frozen dataclass costs four times
-# as much to make.
+# Entities, mentions and relations are named tuples: there are a dozen to a chunk, and a frozen dataclass costs four
+# times as much to make.
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,8 +338,8 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One step of the graph version. `document` is the version that it opened (None for a delete, or once collected);
-    `chunks` are those that it created, with their mentions."""
+    """One step of the graph version. `document` is the version that it opened, as it was then (None for a delete, or
+    once collected); `chunks` are those that it created, with their mentions."""
 
     version: int
     op: Op

@@ -20,6 +20,7 @@ from core.errors import StoreUnavailable, VersionTimeout
 from core.index import Index
 from core.pulse import Pulse
 from core.store.base import Store
+from core.writer import Writer
 
 FEED = 256
 """Log entries applied at a time: a query waits for one such turn at the most."""
@@ -33,11 +34,10 @@ R = TypeVar("R")
 class Reader:
     """Keeps the index at the head of the log. `directory` None keeps it in memory only."""
 
-    def __init__(self, store: Store, directory: Path | None, *, committed: Pulse, head: Callable[[], int]) -> None:
+    def __init__(self, store: Store, directory: Path | None, writer: Writer) -> None:
         self._store = store
         self._directory = directory
-        self._committed = committed
-        self._head = head
+        self._writer = writer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._applied = Pulse()
         self._turn = asyncio.Lock()
@@ -64,7 +64,7 @@ class Reader:
 
     @property
     def caught_up(self) -> bool:
-        return self._index is not None and self._index.version >= self._head()
+        return self._index is not None and self._index.version >= self._writer.head
 
     async def reach(self, version: int, timeout: float) -> None:
         """Wait until the index has applied `version`. Raises VersionTimeout."""
@@ -111,7 +111,7 @@ class Reader:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if self.caught_up:
-                await self._committed.wait(None)
+                await self._writer.committed.wait(None)
 
     async def _catch_up(self) -> None:
         if self._index is None:
@@ -122,6 +122,7 @@ class Reader:
         while True:
             async with self._turn:
                 more = await self._feed(self._index)
+                self._writer.tail.drop(self._index.version)
                 if not more:
                     await self._run(self._index.flush)
             self._applied.beat()
@@ -130,7 +131,9 @@ class Reader:
 
     async def _feed(self, index: Index) -> bool:
         """Apply the next stretch of the log; whether there was one."""
-        entries = await self._store.changes(index.version, FEED, content=True)
+        entries = self._writer.tail.after(index.version, FEED)
+        if not entries:
+            entries = await self._store.changes(index.version, FEED, content=True)
         if entries:
             await self._run(index.apply, entries)
         return bool(entries)

@@ -87,7 +87,7 @@ class GraphService:
         self._analysis = AnalysisPool(options.analysis_workers)
         self._writer = Writer(store, self._analysis.analyse, queue_documents=options.queue_documents)
         directory = None if store.path == ":memory:" else Path(f"{store.path}-index")
-        self._reader = Reader(store, directory, committed=self._writer.committed, head=lambda: self._writer.head)
+        self._reader = Reader(store, directory, self._writer)
 
     async def open(self) -> None:
         await self.store.open()

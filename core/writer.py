@@ -24,6 +24,7 @@ from core.model import (
     Delete,
     Document,
     Failure,
+    LogEntry,
     Metadata,
     Op,
     Problem,
@@ -34,6 +35,7 @@ from core.model import (
 )
 from core.pulse import Pulse
 from core.store.base import AuditRecord, ChangeSet, PreparedChange, Store
+from core.tail import Tail
 
 GROUP_DOCUMENTS = 64
 """A group is committed once it holds this many changes; one submission is never split."""
@@ -95,6 +97,7 @@ class Writer:
         self._tasks: list[asyncio.Task[None]] = []
         self.committed = Pulse()
         """Beats after each commit."""
+        self.tail = Tail()
         self.head = 0
 
     async def start(self) -> None:
@@ -215,7 +218,7 @@ class Writer:
             if not group:
                 return
             try:
-                versions = await self._store.commit(group)
+                entries = await self._store.commit(group)
             except CommitConflict:
                 self._audit[:0] = audit
                 prepared = await self._prepare([item.submission for item in prepared], again=True)
@@ -224,17 +227,20 @@ class Writer:
                 self._audit[:0] = audit
                 raise
             break
-        self.head = max([self.head, *(version for run in versions for version in run)])
-        for item, run in zip(prepared, versions, strict=False):
+        written = [entry for run in entries for entry in run]
+        if written:
+            self.head = written[-1].version
+            self.tail.extend(written)
+        for item, run in zip(prepared, entries, strict=False):
             self._settle(item, run)
         self.committed.beat()
 
-    def _settle(self, item: _Prepared, versions: Sequence[int]) -> None:
+    def _settle(self, item: _Prepared, entries: Sequence[LogEntry]) -> None:
         self._land(item.submission)
         if not item.submission.done.done():
             item.submission.done.set_result(
                 [
-                    result if at < 0 else result.model_copy(update={"graph_version": versions[at]})
+                    result if at < 0 else result.model_copy(update={"graph_version": entries[at].version})
                     for result, at in zip(item.results, item.committing, strict=True)
                 ]
             )

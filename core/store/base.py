@@ -175,10 +175,9 @@ class Store(Protocol):
         """The graph version as it was then."""
         ...
 
-    async def commit(self, group: Sequence[ChangeSet]) -> list[list[int]]:
-        """Write the whole group in one fsynced transaction; for each set, the version each of its changes got.
-
-        A document may occur once in a group. Raises CommitConflict."""
+    async def commit(self, group: Sequence[ChangeSet]) -> list[list[LogEntry]]:
+        """Write the whole group in one fsynced transaction; for each set, the log entries of its changes, as `changes`
+        with `content` would read them. A document may occur once in a group. Raises CommitConflict."""
         ...
 
     # -- the graph

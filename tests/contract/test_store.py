@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import CommitConflict, VersionUnavailable
-from core.model import ChunkDraft, Entity, EntityType, Mention, Metadata, Op, Relation
+from core.model import ChunkDraft, Entity, EntityType, LogEntry, Mention, Metadata, Op, Relation
 from core.store.base import (
     Attempt,
     AuditRecord,
@@ -73,7 +73,7 @@ def delivery(id_: str, *, endpoint: str = "crm", subject: str = "a", at: datetim
     return NewDelivery(id_, endpoint, "document.processed", subject, "{}", at)
 
 
-async def commit(store: Store, *changes: PreparedChange) -> list[int]:
+async def commit(store: Store, *changes: PreparedChange) -> list[LogEntry]:
     return (await store.commit([ChangeSet(changes=changes)]))[0]
 
 
@@ -90,7 +90,9 @@ async def test_each_change_of_a_group_takes_the_next_version(store: Store) -> No
     first = ChangeSet(changes=(upsert("a", chunk("One.")), upsert("b", chunk("Two."))))
     second = ChangeSet(changes=(upsert("c", chunk("Three.")),))
 
-    assert await store.commit([first, ChangeSet(), second]) == [[1, 2], [], [3]]
+    committed = await store.commit([first, ChangeSet(), second])
+
+    assert [[entry.version for entry in entries] for entries in committed] == [[1, 2], [], [3]]
     assert await store.head() == 3
 
 
@@ -200,12 +202,15 @@ async def test_chunk_hashes_are_those_held_now(store: Store) -> None:
 
 async def test_the_log_carries_each_version_with_the_chunks_that_it_made(store: Store) -> None:
     knows = Relation(ADA, "author", LONDON)
-    await commit(store, upsert("a", chunk("Kept. ", ADA), chunk("Ada was in London.", ADA, LONDON, relations=(knows,))))
-    await commit(store, upsert("a", chunk("Kept. "), chunk("New.", LONDON), expected=1))
-    await commit(store, delete("a", expected=2))
+    told = await commit(
+        store, upsert("a", chunk("Kept. ", ADA), chunk("Ada was in London.", ADA, LONDON, relations=(knows,)))
+    )
+    told += await commit(store, upsert("a", chunk("Kept. "), chunk("New.", LONDON), expected=1))
+    told += await commit(store, delete("a", expected=2))
 
-    first, second, third = await store.changes(0, 10, content=True)
+    first, second, third = entries = await store.changes(0, 10, content=True)
 
+    assert told == entries
     assert [first.op, second.op, third.op] == [Op.UPSERT, Op.UPSERT, Op.DELETE]
     assert [c.text for c in first.chunks] == ["Kept. ", "Ada was in London."]
     assert [m.entity for m in first.chunks[1].mentions] == [ADA, LONDON]

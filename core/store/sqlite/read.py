@@ -13,7 +13,7 @@ from core.errors import VersionUnavailable
 from core.model import Entity, LogEntry, Mention, Op, Relation, StoredChunk, StoredDocument
 from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, StoredAuditRecord
 from core.store.sqlite import rows
-from core.store.sqlite.rows import DELIVERY, DOCUMENT, as_list, select
+from core.store.sqlite.rows import DELIVERY, DOCUMENT, OPENED, as_list, select
 
 CHUNK = "id, document_id, text, sentences"
 
@@ -139,7 +139,7 @@ def changes(db: apsw.Connection, after: int, limit: int, content: bool) -> list[
     created: dict[int, list[StoredChunk]] = {}
     if content:
         last = log[-1][0]
-        found = select(db, f"SELECT {DOCUMENT} FROM documents WHERE v_from > ? AND v_from <= ?", (after, last))
+        found = select(db, f"SELECT {OPENED} FROM documents WHERE v_from > ? AND v_from <= ?", (after, last))
         opened = {row[0]: rows.document(row) for row in found}
         created = _created_chunks(db, opened)
     return [

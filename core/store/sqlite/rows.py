@@ -16,6 +16,8 @@ from core.store.base import Attempt, AuditRecord, Delivery, DeliveryState, Store
 Row = Sequence[Any]
 
 DOCUMENT = "v_from, v_to, document_id, content_hash, metadata, origin, chunk_ids, chunk_starts"
+OPENED = DOCUMENT.replace("v_to", "NULL")
+"""A version as it was when its change opened it, whatever came after."""
 DELIVERY = (
     "sequence, id, endpoint, event, subject, payload, target, state, attempts, created_at, next_attempt_at, error"
 )

@@ -71,7 +71,7 @@ class SqliteStore:
 
     # -- writing
 
-    async def commit(self, group: Sequence[ChangeSet]) -> list[list[int]]:
+    async def commit(self, group: Sequence[ChangeSet]) -> list[list[LogEntry]]:
         return await self._writer.run(write_group, group, time.time(), self._known_entities)
 
     async def gc(self, before: int) -> int:

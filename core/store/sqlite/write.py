@@ -11,10 +11,10 @@ from typing import Any
 import apsw
 
 from core.errors import CommitConflict
-from core.model import ChunkDraft, Entity, Op, Relation
+from core.model import ChunkDraft, Entity, LogEntry, Op, Relation, StoredChunk, StoredDocument
 from core.store.base import AuditRecord, ChangeSet, PreparedChange
 from core.store.sqlite.connection import transaction
-from core.store.sqlite.rows import as_list, pack, pack_pairs, select, unpack
+from core.store.sqlite.rows import as_list, moment, pack, pack_pairs, select, unpack
 
 INSERT_DOCUMENT = (
     "INSERT INTO documents (v_from, document_id, content_hash, metadata, origin, chunk_ids, chunk_starts)"
@@ -36,7 +36,6 @@ class _Head:
     """The document version that a change replaces."""
 
     v_from: int
-    metadata: str
     content_hash: bytes
     chunk_ids: bytes
     chunk_starts: bytes
@@ -77,13 +76,15 @@ class KnownEntities:
         self._ids.clear()
 
 
-def write_group(db: apsw.Connection, group: Sequence[ChangeSet], now: float, known: KnownEntities) -> list[list[int]]:
-    """Write all of it or nothing; for each set, the versions of its changes. Raises CommitConflict."""
+def write_group(
+    db: apsw.Connection, group: Sequence[ChangeSet], now: float, known: KnownEntities
+) -> list[list[LogEntry]]:
+    """Write all of it or nothing; for each set, the log entries of its changes. Raises CommitConflict."""
     writer = _GroupWriter(db, now, known)
     with transaction(db):
-        versions = writer.write(group)
+        entries = writer.write(group)
     known.add(writer.entities)
-    return versions
+    return entries
 
 
 class _GroupWriter:
@@ -100,20 +101,20 @@ class _GroupWriter:
         """Ids of all that the group mentions."""
         return self._rows.entities
 
-    def write(self, group: Sequence[ChangeSet]) -> list[list[int]]:
+    def write(self, group: Sequence[ChangeSet]) -> list[list[LogEntry]]:
         self._version, self._next_chunk = select(self._db, "SELECT version, next_chunk FROM graph")[0]
         changes = [change for change_set in group for change in change_set.changes]
         heads = self._heads(changes) if changes else {}
-        versions = []
+        entries = []
         for change_set in group:
-            versions.append([self._change(change, heads.get(change.document_id)) for change in change_set.changes])
+            entries.append([self._change(change, heads.get(change.document_id)) for change in change_set.changes])
             self._rows.audit.extend(self._audit_row(record) for record in change_set.audit)
         if changes:
             self._flush_graph()
         self._insert("INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)", self._rows.audit)
         for change_set in group:
             self._small_tables(change_set)
-        return versions
+        return entries
 
     # -- the graph
 
@@ -123,7 +124,7 @@ class _GroupWriter:
         if len(set(wanted)) != len(wanted):
             raise ValueError("a document may occur once in a group")
         rows = self._db.execute(
-            "SELECT document_id, v_from, metadata, content_hash, chunk_ids, chunk_starts FROM documents"
+            "SELECT document_id, v_from, content_hash, chunk_ids, chunk_starts FROM documents"
             " WHERE v_to IS NULL AND document_id IN (SELECT value FROM json_each(?))",
             (as_list(wanted),),
         )
@@ -137,34 +138,84 @@ class _GroupWriter:
             raise CommitConflict(frozenset(conflicts))
         return heads
 
-    def _change(self, change: PreparedChange, head: _Head | None) -> int:
+    def _change(self, change: PreparedChange, head: _Head | None) -> LogEntry:
         self._version += 1
         version: int = self._version
         rows = self._rows
         if head is not None:
             rows.closed.append((version, head.v_from))
+        document: StoredDocument | None = None
+        chunks: list[StoredChunk] = []
         if change.op is not Op.DELETE:
-            rows.documents.append(self._document_row(change, head, version))
-        access = None if change.metadata.access is None else json.dumps(change.metadata.access)
-        rows.log.append((version, change.op.value, change.document_id, change.metadata.source, access, self._now))
+            document = self._document(change, head, version, chunks)
+        metadata = change.metadata
+        access = None if metadata.access is None else json.dumps(metadata.access)
+        rows.log.append((version, change.op.value, change.document_id, metadata.source, access, self._now))
         rows.audit.append(self._audit_row(change.audit, version))
-        return version
+        return LogEntry(
+            version=version,
+            op=change.op,
+            document_id=change.document_id,
+            at=moment(self._now),
+            source=metadata.source,
+            access=metadata.access,
+            document=document,
+            chunks=tuple(chunks),
+        )
 
-    def _document_row(self, change: PreparedChange, head: _Head | None, version: int) -> tuple[Any, ...]:
-        metadata = change.metadata.model_dump_json(exclude_defaults=True)
+    def _document(
+        self, change: PreparedChange, head: _Head | None, version: int, chunks: list[StoredChunk]
+    ) -> StoredDocument:
+        """The version that the change opens; the chunks that it creates go to `chunks`."""
         if change.op is Op.ACCESS and head is not None:
-            layout = (head.chunk_ids, head.chunk_starts)
-            return (version, change.document_id, head.content_hash, metadata, change.origin, *layout)
+            content_hash, ids, starts = head.content_hash, unpack(head.chunk_ids), unpack(head.chunk_starts)
+        else:
+            content_hash = change.content_hash
+            ids, starts = self._layout(change, head, version, chunks)
+        document = StoredDocument(
+            document_id=change.document_id,
+            v_from=version,
+            v_to=None,
+            content_hash=content_hash,
+            metadata=change.metadata,
+            origin=change.origin,
+            chunk_ids=ids,
+            chunk_starts=starts,
+        )
+        metadata = change.metadata.model_dump_json(exclude_defaults=True)
+        self._rows.documents.append(
+            (version, change.document_id, content_hash, metadata, change.origin, pack(ids), pack(starts))
+        )
+        return document
+
+    def _layout(
+        self, change: PreparedChange, head: _Head | None, version: int, chunks: list[StoredChunk]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         held = self._held_chunks(head)
         ids: list[int] = []
         starts: list[int] = []
         offset = 0
-        for draft in change.chunks:
-            kept = held.get(draft.hash)
-            ids.append(kept.pop(0) if kept else self._new_chunk(draft, change.document_id, version))
+        for ordinal, draft in enumerate(change.chunks):
+            if kept := held.get(draft.hash):
+                id_ = kept.pop(0)
+            else:
+                id_ = self._new_chunk(draft, change.document_id, version)
+                chunks.append(
+                    StoredChunk(
+                        id_,
+                        change.document_id,
+                        ordinal,
+                        offset,
+                        draft.text,
+                        draft.sentences,
+                        draft.mentions,
+                        draft.relations,
+                    )
+                )
+            ids.append(id_)
             starts.append(offset)
             offset += len(draft.text)
-        return (version, change.document_id, change.content_hash, metadata, change.origin, pack(ids), pack(starts))
+        return tuple(ids), tuple(starts)
 
     def _held_chunks(self, head: _Head | None) -> dict[bytes, list[int]]:
         """The current chunks by hash; one that occurs twice has two ids."""
