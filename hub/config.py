@@ -161,6 +161,12 @@ class Config:
     path: Path | None = None
     hub: HubSettings = field(default_factory=HubSettings)
     connectors: Mapping[str, InstanceSettings] = field(default_factory=dict)
+    overridden: HubSettings | None = None
+    """What the file says of the hub, where the command line said otherwise."""
+
+    @property
+    def hub_in_file(self) -> HubSettings:
+        return self.overridden or self.hub
 
     def override(self, *, store: str | None = None, listen: str | None = None) -> Config:
         """With what the command line said. Raises ConfigError."""
@@ -170,7 +176,7 @@ class Config:
             return self
         values = {key: getattr(self.hub, key) for key in HubSettings.model_fields} | changes
         try:
-            return replace(self, hub=HubSettings.model_validate(values))
+            return replace(self, hub=HubSettings.model_validate(values), overridden=self.hub_in_file)
         except ValueError:
             raise ConfigError(f'listen must be HOST:PORT, such as "127.0.0.1:8080", not {listen!r}') from None
 

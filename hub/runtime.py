@@ -236,7 +236,7 @@ class Hub:
             if self._supervisor.stopping:
                 return
             configured = await asyncio.to_thread(self._configure, config)
-            if config.hub != self.config.hub:
+            if config.hub != self.config.hub_in_file:
                 log.warning("the [hub] table was edited; it takes effect at the next start")
             deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
             gone = [name for name, running in self._running.items() if _edited(running.instance, configured.get(name))]
@@ -246,7 +246,7 @@ class Hub:
                 del self._running[name]
             for name in added:
                 self._running[name] = Running(self._create(*configured[name]))
-            self.config = replace(config, hub=self.config.hub)
+            self.config = replace(config, hub=self.config.hub, overridden=config.hub)
             await self._restore_pauses()
             await self.dispatcher.set_endpoints(self._endpoints())
             for name in added:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from core.errors import AimeError, ConfigError, InvalidInput, PluginError, StoreLocked
+from core.errors import AimeError, ConfigError, InvalidInput, PluginError
 from hub.cli import (
     audit,
     config,
@@ -59,8 +59,6 @@ def main() -> NoReturn:
         app(prog_name="aime")
     except (ConfigError, InvalidInput, PluginError) as error:
         _fail(error.message, WRONG_USAGE)
-    except StoreLocked as error:
-        _fail(f"{error.message} Stop it, or wait until it ends.", FAILED)
     except AimeError as error:
         _fail(error.message, FAILED)
     except Exception as error:
