@@ -97,9 +97,10 @@ class Client:
         if json is not None:
             data = jsonlib.dumps(json, ensure_ascii=False).encode()
             named.setdefault("Content-Type", "application/json")
+        target = self._checked(url)
         request = _Request(
             method=method.upper(),
-            url=self._checked(url).update_query(params or {}),
+            url=target.update_query(params) if params else target,
             headers=named,
             data=data,
             max_bytes=DEFAULT_MAX_BYTES if max_bytes is None else max_bytes,

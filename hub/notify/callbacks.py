@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 from yarl import URL
 
+from core.errors import ConfigError, InvalidInput
 from core.store.base import NewDelivery
 from hub.net.client import Client
 from hub.net.guard import IPNetwork
@@ -57,10 +58,13 @@ class Callbacks:
         allow_networks: Iterable[str | IPNetwork] = (),
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        """Raises InvalidInput for a secret that is not base64. Without one, questions with a `callback_url` are refused
-        when they are asked, and what was accepted before waits until there is one."""
+        """Raises ConfigError for a secret that is not base64. Without one, questions with a `callback_url` are refused
+        when they are asked, and what was accepted before is tried again until there is one."""
+        try:
+            self._signer = None if secret is None else StandardWebhook([secret])
+        except InvalidInput as error:
+            raise ConfigError(error.reason, where="hub.callbacks.secret") from None
         self._network = network
-        self._signer = None if secret is None else StandardWebhook([secret])
         self._allow_networks = tuple(allow_networks)
         self._now = now
         self._clients: OrderedDict[str, Client] = OrderedDict()
