@@ -1,7 +1,7 @@
 """How good the rankings are: recall, nDCG and latency over judged questions in the BEIR layout.
 
-Measures are those of TREC: recall@k is the share of the relevant documents among the first k; nDCG@10 discounts gains by
-log2(rank + 1) and divides by the best that was possible. Means are over questions with a relevant document.
+Measures are those of TREC: recall@k is the share of the relevant documents among the first k; nDCG@10 discounts gains
+by log2(rank + 1) and divides by the best that was possible. Means are over questions with a relevant document.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def ndcg(ranked: Sequence[str], judgements: Judgements, depth: int) -> float:
 async def evaluate(
     service: Retrieves, questions: Sequence[JudgedQuestion]
 ) -> dict[str, int | float | dict[str, float]]:
-    """Ask every question and measure: `documents`, `questions`, `recall@2|5|10` and `ndcg@10` in 0..1, `latency_ms` with
-    `p50` and `p99`. One question is asked beforehand, unmeasured, so that loading the model is nobody's latency.
+    """Ask every question and measure: `documents`, `questions`, `recall@2|5|10` and `ndcg@10` in 0..1, `latency_ms`
+    with `p50` and `p99`. One question is asked beforehand, unmeasured, so that loading the model is nobody's latency.
 
     Raises InvalidInput when there is no question."""
     if not questions:

@@ -72,9 +72,8 @@ def _stated(metadata: Metadata) -> tuple[Entity | None, list[tuple[str, Entity]]
         if not value:
             continue
         values = value if isinstance(value, (tuple, list)) else (value,)
-        for label in values[:_MAX_VALUES]:
-            if isinstance(label, str) and (named := entity(label, type_)):
-                stated.append((field, named))
+        labels = (label for label in values[:_MAX_VALUES] if isinstance(label, str))
+        stated.extend((field, named) for label in labels if (named := entity(label, type_)))
     return subject, stated
 
 

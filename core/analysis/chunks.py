@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from core.analysis.sentences import sentence_starts
 
@@ -48,7 +49,7 @@ def _passage(text: str, bounds: list[int]) -> Passage:
     origin = bounds[0]
     chunk = text[origin : bounds[-1]]
     sentences: list[tuple[int, int]] = []
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         sentence = text[start:end]
         trimmed = sentence.strip()
         if trimmed:

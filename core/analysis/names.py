@@ -18,7 +18,7 @@ _YEAR = re.compile(r"[12]\d{3}\Z")
 
 
 def normalise(name: str) -> str:
-    """The key that two spellings share: NFKC, case folded, white space collapsed, outer punctuation off. May be empty."""
+    """The key that two spellings share: NFKC, folded case, single spaces, no outer punctuation. May be empty."""
     folded = (name if name.isascii() else unicodedata.normalize("NFKC", name)).casefold()
     if folded[:1].isalnum() and folded[-1:].isalnum():
         return " ".join(folded.split())
@@ -54,7 +54,7 @@ def entity(label: str, type_: EntityType = EntityType.NAME) -> Entity | None:
 
 
 def _uppercase_class() -> str:
-    """The upper- and title-case letters of the basic plane, as the inside of a character class: `re` knows no \\p{Lu}."""
+    """Upper- and title-case letters of the basic plane, as a character class's inside: `re` knows no \\p{Lu}."""
     ranges: list[str] = []
     start = previous = -2
     for point in range(0x10000):
@@ -68,7 +68,7 @@ def _uppercase_class() -> str:
 
 
 _UPPER = _uppercase_class()
-_WORD = rf"(?:[{_UPPER}]\.(?=[ ]?[{_UPPER}])|[{_UPPER}]\w*+(?:[’'&.-](?=\w)\w++)*+)"
+_WORD = rf"(?:[{_UPPER}]\.(?=[ ]?[{_UPPER}])|[{_UPPER}]\w*+(?:[\u2019'&.-](?=\w)\w++)*+)"
 _JOIN = rf"(?:(?:{'|'.join(JOINING_WORDS)})\b[ ]){{1,2}}"
 _SPAN = re.compile(rf"(?<!\w){_WORD}(?:[ ]?(?<=[. ])(?:{_JOIN})?{_WORD}){{0,7}}+")
 
@@ -84,7 +84,7 @@ def capitalised_spans(text: str, sentences: Sequence[tuple[int, int]]) -> Iterat
             start, end = match.span()
             if start == first:
                 start = _without_opening(text, start, end)
-            if text.startswith(("'s", "’s"), end - 2):
+            if text.startswith(("'s", "\u2019s"), end - 2):
                 end -= 2
             span = text[start:end]
             if len(span) > 1 and not _YEAR.match(span) and not _is_stop_word(span):
@@ -92,7 +92,7 @@ def capitalised_spans(text: str, sentences: Sequence[tuple[int, int]]) -> Iterat
 
 
 def _is_stop_word(span: str) -> bool:
-    """Whether it is one stop word, or the likes of "I'm" and "It’s"."""
+    """Whether it is one stop word, or the likes of "I'm" and "It's"."""
     return " " not in span and re.split("['\u2019]", span, maxsplit=1)[0].lower() in STOP_WORDS
 
 

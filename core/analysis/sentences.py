@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from core.analysis.english import ABBREVIATIONS
 
@@ -14,9 +15,10 @@ _SHORT_LINE = 60
 
 # Every quantifier that could give back what it took is possessive, so no input makes the search quadratic.
 _END = re.compile(
+    # The punctuation of other scripts is meant.
     r"""
-      (?<![.!?…])[.!?…]++["'”’»)\]]*+\s++
-    | [。！？｡؟]++[」』”’）)]*+\s*+
+      (?<![.!?…])[.!?…]++["'”\u2019»)\]]*+\s++
+    | [。\uff01\uff1f｡؟]++[」』”\u2019\uff09)]*+\s*+
     | \n[^\S\n]*+\n\s*+
     | \n(?=[^\S\n]*+(?:[-*•#>|]|\d{1,3}[.)])\s)
     """,
@@ -27,7 +29,7 @@ _LINE = re.compile(r"[^\n]*\n")
 
 
 def sentence_starts(text: str) -> list[int]:
-    """Where sentences start, 0 first; each runs to the next start, with the white space between. Empty for blank text."""
+    """Where sentences start, 0 first; each runs to the next, with the white space between. Empty for blank text."""
     if not text or text.isspace():
         return []
     starts = {match.end() for match in _END.finditer(text) if _ends_sentence(text, match)}
@@ -36,9 +38,9 @@ def sentence_starts(text: str) -> list[int]:
     starts.discard(len(text))
     lead = len(text) - len(text.lstrip())
     bounds = [0, *sorted(start for start in starts if start > lead), len(text)]
-    if all(end - start <= MAX_SENTENCE_CHARS for start, end in zip(bounds, bounds[1:], strict=False)):
+    if all(end - start <= MAX_SENTENCE_CHARS for start, end in pairwise(bounds)):
         return bounds[:-1]
-    return [cut for start, end in zip(bounds, bounds[1:], strict=False) for cut in _cuts(text, start, end)]
+    return [cut for start, end in pairwise(bounds) for cut in _cuts(text, start, end)]
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:

@@ -1,8 +1,9 @@
 """The text of a document: what offsets are counted in.
 
-HTML is read by a tokenizer of our own rather than by a tree builder. Only the text is wanted, and building the tree is where
-hostile pages hurt: 200,000 open `<div>` take a conforming parser minutes (each start tag searches the stack of open
-elements), and unclosed formatting elements are re-created in every later paragraph. This one is linear in time and memory.
+HTML is read by a tokenizer of our own rather than by a tree builder. Only the text is wanted, and building the tree is
+where hostile pages hurt: 200,000 open `<div>` take a conforming parser minutes (each start tag searches the stack of
+open elements), and unclosed formatting elements are made again in every later paragraph. This one is linear in time and
+memory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from core.model import Document
 _TAG = re.compile(
     r"""
       <!--(?:>|->|.*?(?:--!?>|\Z))                            # a comment; an open one takes the rest, as in browsers
-    | <(?P<raw>script|style|template|noscript|iframe|object|svg|math|title)(?=[\s/>]).*?(?:</(?P=raw)(?=[\s/>])[^>]*+>?|\Z)
+    | <(?P<raw>script|style|template|noscript|iframe|object|svg|math|title)(?=[\s/>])
+        .*?(?:</(?P=raw)(?=[\s/>])[^>]*+>?|\Z)
     | </?(?P<name>[a-z][^\s/><]*+)(?:[^"'>]|"[^"]*+"|'[^']*+')*+>?
     | <[!?/][^>]*+>?                                          # doctype, processing instruction, bogus comment
     """,
@@ -23,9 +25,9 @@ _TAG = re.compile(
 )
 _BLOCKS = frozenset(
     """
-    address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer form
-    frameset h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav ol optgroup option p pre search section
-    select summary table tbody tfoot thead tr ul
+    address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure
+    footer form frameset h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav ol optgroup option p pre
+    search section select summary table tbody tfoot thead tr ul
     """.split()  # noqa: SIM905
 )
 _SPACE = re.compile(r"[ \t\r\n\f]+")
@@ -40,7 +42,7 @@ def text_of(document: Document) -> str:
 
 
 def _html_text(source: str) -> str:
-    """Text as a reader would see it: white space collapsed, a blank line between blocks, scripts and styles left out."""
+    """Text as a reader sees it: white space collapsed, a blank line between blocks, scripts and styles left out."""
     pieces: list[str] = []
     position = 0
     for tag in _TAG.finditer(source):

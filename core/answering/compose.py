@@ -42,7 +42,7 @@ def compose(
     chunks: Mapping[int, StoredChunk],
     documents: Mapping[str, StoredDocument],
 ) -> Answer:
-    """Answer from the ranked chunks, or abstain and say why. `chunks` and `documents` are those of the ranking, by id."""
+    """Answer from the ranked chunks, or abstain and say why. `chunks` and `documents` are the ranking's, by id."""
     candidates = sorted(_candidates(ranking, chunks, documents), key=lambda sentence: (-sentence.score, sentence.place))
     chosen = sorted(_choose(candidates, ranking), key=lambda sentence: sentence.place)
     quotes = [sentence.quote for sentence in chosen]
@@ -93,7 +93,7 @@ def _candidates(
             about = (asked & own) | title | heading
             covered = sum(ranking.terms[term] for term in about) / total
             direct = sum(ranking.terms[term] for term in asked & own) / total
-            asks = quote.endswith(("?", "？"))
+            asks = quote.endswith(("?", "\uff1f"))
             score = 0.4 * covered + 0.25 * direct + 0.35 * ranked.score / top
             if asks or len(own) < 3:
                 score *= 0.5
@@ -104,7 +104,7 @@ def _candidates(
 
 
 def _choose(candidates: Sequence[Sentence], ranking: Ranking) -> list[Sentence]:
-    """The best sentence, then those that add something: more of the question, or another document that a walk led to."""
+    """The best sentence, then those that add to it: more of the question, or another document that a walk led to."""
     total = sum(ranking.terms.values()) or 1.0
     chosen: list[Sentence] = []
     covered: set[str] = set()

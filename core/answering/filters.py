@@ -21,10 +21,11 @@ _RANGE_ENDS = {"from": "from", "start": "from", "to": "to", "end": "to"}
 def parse_filters(raw: object) -> Filters:
     """Check what a caller asks for.
 
-    `source`, `author`, `tags` and `document_ids` take a text or a list of texts and match documents that have any of them.
-    `date_range` takes `{"from", "to"}` (or `start`, `end`), both inclusive; a bare date as its end means that whole day.
-    `min_groundedness` takes a number from 0 to 1. Any other key is compared with the document's metadata and takes a
-    text, a number, true or false. Raises InvalidQuery; its `field` is the dotted path, such as `filters.date_range.to`.
+    `source`, `author`, `tags` and `document_ids` take a text or a list of texts and match documents that have any of
+    them. `date_range` takes `{"from", "to"}` (or `start`, `end`), both inclusive; a bare date as its end means that
+    whole day. `min_groundedness` takes a number from 0 to 1. Any other key is compared with the document's metadata and
+    takes a text, a number, true or false. Raises InvalidQuery; its `field` is the dotted path, such as
+    `filters.date_range.to`.
     """
     if raw is None:
         return Filters()

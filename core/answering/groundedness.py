@@ -1,7 +1,7 @@
 """How far evidence supports an answer and covers its question: one calibrated number, and what it is made of.
 
-A verbatim quotation is always supported by its source, so support alone says nothing of an extractive answer; what tells
-an unanswerable question is how much of it the evidence leaves uncovered, above all a rare name.
+A verbatim quotation is always supported by its source, so support alone says nothing of an extractive answer; what
+tells an unanswerable question is how much of it the evidence leaves uncovered, above all a rare name.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def support(claim: str, quotes: Sequence[str]) -> float:
 
 
 def coverage(question: str, evidence: Sequence[str], ranking: Ranking) -> float:
-    """The share of the question's stems, weighted by rarity, that the evidence holds; capped when it lacks a rare name."""
+    """The share of the question's stems, weighted by rarity, that the evidence holds; capped when it lacks a rare
+    name."""
     total = sum(ranking.terms.values())
     if not total:
         return 0.0

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from core.analysis.english import STOP_WORDS
 from core.analysis.names import entity_id, normalise
 from core.index.entities import Entities
@@ -14,26 +17,34 @@ MAX_WORDS = 7
 _WORD = re.compile(r"\w+")
 
 
-def named_in(text: str, entities: Entities) -> Iterator[tuple[int, str]]:
-    """The entities whose name stands in the question, as (number, name as written). A name inside a longer one is not
-    named, and a stop word alone names nothing."""
+def named_in(text: str, entities: Entities, titles: npt.NDArray[np.bool_]) -> Iterator[tuple[int, str]]:
+    """The entities whose name stands in the question, as (number, name as written), longest first.
+
+    A name inside a longer one is not named. Words in small letters are mostly words, not names: they count when they
+    are several and a title (`titles`), or when the whole question is written without capitals."""
     spans = [match.span() for match in _WORD.finditer(text)]
+    uncased = text[1:] == text[1:].lower()
     covered = 0
     seen: set[int] = set()
     for first in range(len(spans)):
-        for last in range(min(first + MAX_WORDS, len(spans)) - 1, first - 1, -1):
-            if last < covered:
-                break
+        for last in range(min(first + MAX_WORDS, len(spans)) - 1, max(first, covered) - 1, -1):
             written = text[spans[first][0] : spans[last][1]]
-            name = normalise(written)
-            if first == last and (name in STOP_WORDS or len(name) < 2):
-                break
-            number = entities.find(entity_id(EntityType.NAME, name))
+            number = _find(normalise(written), entities)
             if number is None:
-                number = entities.find(entity_id(EntityType.TAG, name))
-            if number is not None:
+                continue
+            if uncased or written != written.lower() or (last > first and titles[number]):
                 covered = last + 1
                 if number not in seen:
                     seen.add(number)
                     yield number, written
                 break
+
+
+def _find(name: str, entities: Entities) -> int | None:
+    if len(name) < 2 or name in STOP_WORDS:
+        return None
+    for type_ in (EntityType.NAME, EntityType.TAG):
+        number = entities.find(entity_id(type_, name))
+        if number is not None:
+            return number
+    return None

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 class Column:
-    """A one-dimensional array that grows by doubling. `values` is a view of what is there: do not keep it over a growth."""
+    """A one-dimensional array that grows by doubling. `values` is a view: do not keep it over a growth."""
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self._buffer: npt.NDArray[Any] = np.zeros(64, dtype)
@@ -45,4 +45,5 @@ def ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[n
     """The indices `start, start+1, …` of every range, one after the other."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    indices: npt.NDArray[np.int64] = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    return indices

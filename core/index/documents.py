@@ -19,7 +19,8 @@ _STILL = 2**62
 
 
 class Documents:
-    """One row for each document version. Rows are only added; an update or delete closes the interval of the row before."""
+    """One row for each document version. Rows are only added; an update or delete closes the interval of the one
+    before."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []

@@ -41,8 +41,8 @@ class Entities:
 
 
 class Links:
-    """Edges between chunk positions and entity numbers, of two kinds: mentions, which the chunk's own document supports,
-    and titles found in its text, which hold only while a document of that title is visible."""
+    """Edges between chunk positions and entity numbers, of two kinds: mentions, which the chunk's own document
+    supports, and titles found in its text, which hold only while a document of that title is visible."""
 
     def __init__(self) -> None:
         self._mention_chunk = Column(np.int32)
@@ -106,7 +106,7 @@ class Links:
 
 
 class Edges:
-    """Edges as parallel arrays, sorted by chunk, then entity. `stated` and `found` count mentions and matched titles."""
+    """Edges as parallel arrays, by chunk, then entity. `stated` counts mentions, `found` titles matched in the text."""
 
     __slots__ = ("chunk", "entity", "entity_count", "found", "stated", "title")
 

@@ -45,8 +45,8 @@ def _ngrams(words: Words, size: int) -> Words:
 class Gazetteer:
     """The words of every chunk and the name of every title, and which contains which.
 
-    Work is put off until it is asked for: `matches` compares the chunks that are new with all titles, and the titles that
-    are new with the chunks before. So what is found does not depend on what came first.
+    Work is put off until it is asked for: `matches` compares the chunks that are new with all titles, and the titles
+    that are new with the chunks before. So what is found does not depend on what came first.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,8 @@ class Gazetteer:
         self._titles: dict[int, list[int]] = {}
         """Entities by the n-gram of their name's words; two names may differ in punctuation alone."""
         self._sizes: set[int] = set()
-        self._new: list[tuple[int, int, str]] = []
+        self._new: list[tuple[int, int, int, str]] = []
+        """Key, number of words, entity, name."""
 
     def add_chunk(self, text: str) -> None:
         """The text of the chunk at the next position."""
@@ -123,4 +124,5 @@ class Gazetteer:
     def _runs(words: Words, owners: Positions, size: int) -> npt.NDArray[np.bool_]:
         """Which runs of `size` words lie in one chunk."""
         count = max(len(words) - size + 1, 0)
-        return owners[:count] == owners[size - 1 : size - 1 + count]
+        whole: npt.NDArray[np.bool_] = owners[:count] == owners[size - 1 : size - 1 + count]
+        return whole

@@ -1,8 +1,8 @@
 """The search index: an in-process view of the log.
 
 It is interval-versioned like the store: an update or delete closes an interval and removes nothing, so the past is read
-at no extra cost, and what the index holds depends on the log alone, not on when it was fed. Kept on disk is only what is
-costly to compute (words, vectors); the rest is refilled from the log after every start.
+at no extra cost, and what the index holds depends on the log alone, not on when it was fed. Kept on disk is only what
+is costly to compute (words, vectors); the rest is refilled from the log after every start.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Index:
-    """Feed it with `apply`, in the order of the log from the first entry on; ask it with `search`. All calls come from one
-    thread at a time. `directory` None keeps everything in memory."""
+    """Feed it with `apply`, in the order of the log from the first entry on; ask it with `search`. All calls come
+    from one thread at a time. `directory` None keeps everything in memory."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
@@ -169,7 +169,8 @@ class Index:
         version = self.version if question.as_of is None else question.as_of
         view = self._view(version, question.viewer, question.filters)
         terms = list(dict.fromkeys(stems(question.text)))
-        asked = [pair for pair in named_in(question.text, self._entities) if view.frequency[pair[0]]]
+        named = named_in(question.text, self._entities, view.titles)
+        asked = [(number, written) for number, written in named if view.frequency[number]]
         evidence = rank(
             view,
             self._lexical_scores(view, terms, max(_DEPTH, 20 * question.top_k)),
@@ -236,7 +237,9 @@ class Index:
         if not len(view.positions):
             return np.zeros(len(view.row))
         # One thread: a product this small gains nothing from BLAS's, and they spin.
-        scores = np.vecdot(self._vectors.rows, self._embedder.embed([text])[0]).astype(np.float64)
+        scores: npt.NDArray[np.float64] = np.vecdot(self._vectors.rows, self._embedder.embed([text])[0]).astype(
+            np.float64
+        )
         scores[view.row < 0] = 0
         return scores
 

@@ -97,7 +97,8 @@ class Lexical:
         return {term: float(np.log1p((total - count + 0.5) / (count + 0.5))) for term, count in frequency}
 
     def search(self, terms: Sequence[str], allowed: Positions, total: int, need: int) -> tuple[Positions, Scores]:
-        """At least the `need` best of the `allowed` chunks (sorted positions, of `total`), or all that match, best first.
+        """At least the `need` best of the `allowed` chunks (sorted positions, of `total`), or all that match, best
+        first.
 
         Which come is decided by scores alone, never by the order in which the index was written."""
         if not terms or not len(allowed):

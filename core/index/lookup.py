@@ -64,7 +64,8 @@ def entity_view(view: View, entities: Entities, documents: Documents, number: in
 
 
 def _chunks(view: View, number: int) -> npt.NDArray[np.int32]:
-    return view.edges.chunk[view.edges.entity == number]
+    chunks: npt.NDArray[np.int32] = view.edges.chunk[view.edges.entity == number]
+    return chunks
 
 
 def _name(entities: Entities, number: int) -> dict[str, str]:

@@ -77,7 +77,8 @@ class EmbeddingTable:
         return opens
 
     def token_sums(self, words: Sequence[str]) -> Vectors:
-        """The sum of each word's token vectors. Joined and tokenised at once, they cost half of what each alone does."""
+        """The sum of each word's token vectors. Joined and tokenised at once, they cost half of what each alone
+        does."""
         tokens = np.array(self._tokenizer.encode(" ".join(words), add_special_tokens=False).ids, np.int64)
         sums: Vectors = np.add.reduceat(
             self._table[tokens].astype(np.float32), np.flatnonzero(self._opens_word[tokens])
@@ -89,7 +90,8 @@ class Embedder:
     """Texts as the mean of their words' vectors, stop words left out.
 
     The tokenizer's vocabulary does not reach across spaces, so a word's tokens are its own: each is tokenised once and
-    remembered, which is ten times faster than tokenising every text, and makes a text's vector independent of its batch.
+    remembered, which is ten times faster than tokenising every text, and makes a text's vector independent of its
+    batch.
     """
 
     def __init__(self) -> None:
@@ -139,7 +141,8 @@ def _words(text: str) -> list[str]:
 class VectorFile:
     """Rows of float32 vectors, appended and never changed; in memory when `path` is None.
 
-    A tail torn by a crash is cut off when the file is opened. A row of zeros is not a vector: the caller embeds it anew."""
+    A tail torn by a crash is cut off when the file is opened. A row of zeros is not a vector: the caller embeds it
+    anew."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -157,7 +160,7 @@ class VectorFile:
 
     def holes(self) -> npt.NDArray[np.bool_]:
         """Which rows are all zeros: never written before a crash, or of a text without tokens."""
-        missing: npt.NDArray[np.bool_] = ~self.rows.any(axis=1)
+        missing: npt.NDArray[np.bool_] = np.logical_not(self.rows.any(axis=1))
         return missing
 
     def put(self, first: int, vectors: Vectors) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from core.index.columns import ranges
 from core.index.entities import OWN_TITLE_WEIGHT, Edges
 
 HUB_SHARE = 0.02
@@ -22,7 +24,8 @@ Weights = npt.NDArray[np.float64]
 class View:
     """Visible chunks and the edges among them and their visible entities.
 
-    `row` gives for each chunk position its document's row or -1; `titles` marks the entities that title a visible document.
+    `row` gives for each chunk position its document's row or -1; `titles` marks the entities that title a visible
+    document.
     """
 
     def __init__(self, row: npt.NDArray[np.int32], titles: npt.NDArray[np.bool_], edges: Edges) -> None:
@@ -34,14 +37,32 @@ class View:
         self.edges = edges.only((row[edges.chunk] >= 0) & ((edges.stated > 0) | titles[edges.entity]))
         self.frequency = np.bincount(self.edges.entity, minlength=edges.entity_count)
 
+    def titled(self, entities: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Which chunk positions belong to documents with one of these titles."""
+        mask = np.zeros(len(self.row), np.bool_)
+        if len(entities):
+            chunk, entity = self._title_edges
+            mask[chunk[np.isin(entity, entities)]] = True
+        return mask
+
+    def entities_of(self, positions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The entities that these chunks name."""
+        first = np.searchsorted(self.edges.chunk, positions)
+        last = np.searchsorted(self.edges.chunk, positions, side="right")
+        return np.unique(self.edges.entity[ranges(first, last - first)])
+
+    @cached_property
+    def _title_edges(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        return self.edges.chunk[self.edges.title], self.edges.entity[self.edges.title]
+
     @cached_property
     def graph(self) -> WalkGraph:
         return WalkGraph(self)
 
 
 class WalkGraph:
-    """The bipartite graph that the walk goes over: edges weighted by (1 + ln tf)(ln((N+1)/df) + 1), without entities that
-    are named once (they lead nowhere) or nearly everywhere, normalised in both directions."""
+    """The bipartite graph that the walk goes over: edges weighted by (1 + ln tf)(ln((N+1)/df) + 1), without entities
+    that are named once (they lead nowhere) or nearly everywhere, normalised in both directions."""
 
     def __init__(self, view: View) -> None:
         edges, frequency = view.edges, view.frequency
@@ -59,17 +80,21 @@ class WalkGraph:
         self._to_chunk: Weights = weight / of_entity[kept.entity]
 
     def walk(self, seeds: npt.NDArray[Any], asked: npt.NDArray[Any], steps: int = STEPS) -> Weights:
-        """How often a walk that starts at the `seeds` chunks and returns to them and to the `asked` entities half of the
-        time comes by each chunk. Both are weights, scaled here to sum to 1."""
-        start = _share(seeds)
-        named = _share(asked)
+        """How often a walk that starts at the `seeds` chunks and returns to them and to the `asked` entities half of
+        the time comes by each chunk. Both are weights, scaled here to sum to 1."""
+        start, named = _share(seeds), _share(asked)
         chunks = start
         for _ in range(steps):
-            entities = np.bincount(self._entity, self._to_entity * chunks[self._chunk], self._entities)
-            entities = 0.5 * entities + 0.5 * named
-            chunks = np.bincount(self._chunk, self._to_chunk * entities[self._entity], self._chunks)
-            chunks = 0.5 * start + 0.5 * chunks
+            reached = _sums(self._entity, self._to_entity * chunks[self._chunk], self._entities)
+            entities = 0.5 * reached + 0.5 * named
+            returned = _sums(self._chunk, self._to_chunk * entities[self._entity], self._chunks)
+            chunks = 0.5 * start + 0.5 * returned
         return chunks
+
+
+def _sums(groups: npt.NDArray[Any], weights: Weights, count: int) -> Weights:
+    """The weights of each group, summed."""
+    return np.asarray(np.bincount(groups, weights, count), np.float64)
 
 
 def _share(weights: npt.NDArray[Any]) -> Weights:
