@@ -66,8 +66,8 @@ def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None
     app = web.Application()
     app[SITE] = site
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, Door(site, route))
-    app.router.add_route("*", "/{path:.*}", Unmatched(site))
+        app.router.add_route(route.method, route.path, Door(site, route).enter)
+    app.router.add_route("*", "/{path:.*}", Unmatched(site).answer)
     app.on_startup.append(_load_keys)
     app.on_shutdown.append(_end_streams)
     return app
@@ -90,7 +90,7 @@ class Door:
         self._latency = site.metrics.latency.labels(route.template)
         self._counters: dict[int, Counter] = {}
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def enter(self, request: web.Request) -> web.StreamResponse:
         site = self._site
         started = time.perf_counter()
         call = Call(site, request, ANYONE, request_id(request))
@@ -134,7 +134,7 @@ class Unmatched:
         self._metrics = site.metrics
         self._paths = [(re.compile(_pattern(route.path)), route.method) for route in ROUTES]
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         allowed = {method for path, method in self._paths if path.fullmatch(request.rel_url.raw_path)}
         error: AimeError = NotFound(f"there is nothing at {request.path[:200]}")
         if allowed:

@@ -21,7 +21,7 @@ from hub.telemetry import LoopWatchdog
 from hub.web.app import SITE, create_app
 
 SHUTDOWN_SECONDS = 10.0
-"""The most that calls in flight take: streams, long polls and batches end by themselves. The hub's own drain follows."""
+"""The most that calls in flight take: streams, polls and batches end by themselves. The hub's own drain comes after."""
 
 
 class Server:

@@ -79,7 +79,9 @@ def scan(db: apsw.Connection, as_of: int | None, after: str, limit: int, origin:
 def _check_readable(db: apsw.Connection, version: int) -> None:
     newest, oldest = select(db, "SELECT version, floor FROM graph")[0]
     if not oldest <= version <= newest:
-        raise VersionUnavailable(f"version {version} cannot be read: the store holds {oldest} to {newest}")
+        raise VersionUnavailable(
+            f"version {version} cannot be read: the store holds {oldest} to {newest}", collected=version < oldest
+        )
 
 
 def chunk_hashes(db: apsw.Connection, document_ids: Collection[str]) -> dict[str, frozenset[bytes]]:
@@ -127,7 +129,9 @@ def entities(db: apsw.Connection, entity_ids: Collection[int]) -> dict[int, Enti
 def changes(db: apsw.Connection, after: int, limit: int, content: bool) -> list[LogEntry]:
     oldest = floor(db)
     if 0 < after < oldest:
-        raise VersionUnavailable(f"changes past {after} are collected up to {oldest}; read the graph anew from 0")
+        raise VersionUnavailable(
+            f"changes past {after} are collected up to {oldest}; read the graph anew from 0", collected=True
+        )
     log = select(
         db,
         "SELECT version, op, document_id, at, source, access FROM log WHERE version > ? ORDER BY version LIMIT ?",
