@@ -13,9 +13,8 @@ from rich.table import Table
 
 from benchmarks.corpus import choose
 from benchmarks.figures import FIGURES, Bench, Figure
-from benchmarks.process import ROOT
+from benchmarks.process import BUILD
 
-BUILD = ROOT / "build"
 QUICK_PASSAGES = 400
 ROUNDS = 3
 

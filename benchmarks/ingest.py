@@ -32,7 +32,7 @@ async def hub(documents: str, store: str) -> Ingested:
         async for result in service.process_documents(read_documents(Path(documents))):
             if result.error is not None:
                 raise RuntimeError(f"{result.document_id}: {result.error.message}")
-        while not await service.ready():
+        while not await service.ready():  # noqa: ASYNC110 - what a caller over HTTP would do
             await asyncio.sleep(TICK_SECONDS)
         seconds = time.perf_counter() - begun
         watch.cancel()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.process import ROOT
+from benchmarks.process import ROOT, environment
 from core.store.sqlite.lock import read_holder
 
 START_SECONDS = 60.0
@@ -59,7 +59,9 @@ def _served(
 ) -> Iterator[Server]:
     with log.open("wb") as output:
         begun = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
         try:
             while not ((url := address(process.pid)) and ready(url)):
                 if process.poll() is not None or time.perf_counter() - begun > START_SECONDS:
