@@ -6,6 +6,7 @@ import itertools
 import re
 import secrets
 import time
+from functools import cache
 
 import structlog
 from aiohttp import web
@@ -19,7 +20,7 @@ from hub.telemetry import Metrics
 from hub.web import admin, batch, connectors, documents, graph, page, problems, query, system
 from hub.web.body import BodyBudget
 from hub.web.gate import ANYONE, Gate
-from hub.web.routes import Call, Route, Site, sign
+from hub.web.routes import Call, Pages, Route, Site, sign
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -61,7 +62,7 @@ def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None
         metrics=metrics,
         budget=BodyBudget(body_cap * BODIES_AT_ONCE),
         body_cap=body_cap,
-        pages=page.render(ROUTES),
+        pages=_pages,
     )
     app = web.Application()
     app[SITE] = site
@@ -71,6 +72,11 @@ def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None
     app.on_startup.append(_load_keys)
     app.on_shutdown.append(_end_streams)
     return app
+
+
+@cache
+def _pages() -> Pages:
+    return page.render(ROUTES)
 
 
 async def _load_keys(app: web.Application) -> None:

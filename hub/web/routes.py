@@ -48,7 +48,8 @@ class Site:
     budget: BodyBudget
     body_cap: int
     """The largest body, in decompressed bytes."""
-    pages: Pages
+    pages: Callable[[], Pages]
+    """Renders them when they are first asked for: off the loop, please."""
     in_flight: int = 0
     ready: bool = False
     """Whether it was once; under a heavy load the index may trail the log for a moment, and questions wait for it."""

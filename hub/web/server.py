@@ -33,6 +33,11 @@ class Server:
         self.url = url
         self.run_token = run_token
 
+    @property
+    def in_flight(self) -> int:
+        """Calls that are being answered."""
+        return self._runner.app[SITE].in_flight
+
     async def close(self) -> None:
         """Stop accepting, end streams and long polls, and give calls in flight the drain time to finish."""
         self._watchdog.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 from aiohttp import web
@@ -60,15 +61,17 @@ async def metrics(call: Call) -> web.StreamResponse:
 
 
 async def openapi_json(call: Call) -> web.StreamResponse:
-    return web.Response(body=call.site.pages.spec, content_type=JSON)
+    pages = await asyncio.to_thread(call.site.pages)
+    return web.Response(body=pages.spec, content_type=JSON)
 
 
 async def docs(call: Call) -> web.StreamResponse:
+    pages = await asyncio.to_thread(call.site.pages)
     return web.Response(
-        body=call.site.pages.page,
+        body=pages.page,
         headers={
             "Content-Type": f"{HTML}; charset=utf-8",
-            "Content-Security-Policy": call.site.pages.policy,
+            "Content-Security-Policy": pages.policy,
             "Referrer-Policy": "no-referrer",
         },
     )
