@@ -9,32 +9,22 @@ delays a lone document.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
 
 import structlog
 
 from core.errors import Busy, CommitConflict, StoreError, StoreUnavailable
 from core.model import (
-    AccessChanged,
     Change,
     ChunkDraft,
-    Delete,
     Document,
-    Failure,
     LogEntry,
-    Metadata,
-    Op,
-    Problem,
     ProcessResult,
-    Status,
-    StoredDocument,
-    Upsert,
 )
+from core.plan import Drafts, Plan, Prepared, Submission
 from core.pulse import Pulse
-from core.store.base import AuditRecord, ChangeSet, PreparedChange, Store
+from core.store.base import AuditRecord, ChangeSet, Store
 from core.tail import Tail
 
 GROUP_DOCUMENTS = 64
@@ -45,34 +35,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 Analyse = Callable[[Sequence[tuple[Document, frozenset[bytes]]]], Awaitable[list["tuple[ChunkDraft, ...] | Exception"]]]
 """Documents with the chunk hashes already stored → drafts, or what went wrong with that one document."""
-
-
-@dataclass(eq=False, slots=True)
-class Submission:
-    """Changes that one transaction takes together, with whatever else must stand or fall with them."""
-
-    changes: Sequence[Change]
-    origin: str
-    actor: str
-    also: ChangeSet
-    done: asyncio.Future[list[ProcessResult]]
-    size: int = field(init=False)
-    ids: frozenset[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.size = sum(len(c.document.content) for c in self.changes if isinstance(c, Upsert))
-        self.ids = frozenset(c.document_id for c in self.changes if not isinstance(c, Failure))
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A submission ready to be committed. `results[i]` is None where the commit gives it its version."""
-
-    submission: Submission
-    change_set: ChangeSet
-    results: list[ProcessResult]
-    committing: list[int]
-    """For each result the position of its change in the change set, or -1."""
 
 
 class Writer:
@@ -90,7 +52,7 @@ class Writer:
         self._audit: list[AuditRecord] = []
         self._arrived = asyncio.Event()
         self._room = Pulse()
-        self._handover: asyncio.Queue[list[_Prepared] | None] = asyncio.Queue(1)
+        self._handover: asyncio.Queue[list[Prepared] | None] = asyncio.Queue(1)
         self._in_flight: dict[str, asyncio.Event] = {}
         self._closing = False
         self._failed: BaseException | None = None
@@ -209,7 +171,7 @@ class Writer:
                     raise
                 log.warning("commit failed", error=str(error), submissions=len(prepared))
 
-    async def _commit(self, prepared: list[_Prepared]) -> None:
+    async def _commit(self, prepared: list[Prepared]) -> None:
         while True:
             audit, self._audit = self._audit, []
             group = [item.change_set for item in prepared]
@@ -235,15 +197,10 @@ class Writer:
             self._settle(item, run)
         self.committed.beat()
 
-    def _settle(self, item: _Prepared, entries: Sequence[LogEntry]) -> None:
+    def _settle(self, item: Prepared, entries: Sequence[LogEntry]) -> None:
         self._land(item.submission)
         if not item.submission.done.done():
-            item.submission.done.set_result(
-                [
-                    result if at < 0 else result.model_copy(update={"graph_version": entries[at].version})
-                    for result, at in zip(item.results, item.committing, strict=True)
-                ]
-            )
+            item.submission.done.set_result(item.settled(entries))
 
     def _fail(self, group: Sequence[Submission], error: BaseException) -> None:
         """Nothing of the group is written. Whoever submitted learns why, and may submit again."""
@@ -275,16 +232,16 @@ class Writer:
 
     # -- preparing
 
-    async def _prepare(self, group: Sequence[Submission], *, again: bool = False) -> list[_Prepared]:
+    async def _prepare(self, group: Sequence[Submission], *, again: bool = False) -> list[Prepared]:
         if not again:
             await self._wait_for_predecessors(group)
         ids = {document_id for submission in group for document_id in submission.ids}
         stored = await self._store.documents(ids) if ids else {}
-        plans = [_Plan(submission, stored) for submission in group]
+        plans = [Plan(submission, stored) for submission in group]
         changed = [document for plan in plans for document in plan.to_analyse]
         rewritten = [document.document_id for document in changed if document.document_id in stored]
         known = await self._store.chunk_hashes(rewritten) if rewritten else {}
-        drafts: dict[str, tuple[ChunkDraft, ...] | Exception] = {}
+        drafts: Drafts = {}
         if changed:
             analysed = await self._analyse([(d, known.get(d.document_id, frozenset())) for d in changed])
             drafts = {d.document_id: result for d, result in zip(changed, analysed, strict=True)}
@@ -298,137 +255,3 @@ class Writer:
                     await earlier.wait()
         for submission in group:
             self._in_flight.update((document_id, asyncio.Event()) for document_id in submission.ids)
-
-
-class _Plan:
-    """What becomes of each change of one submission, given what is stored. Of several changes of one document in one
-    submission the last counts; those before it share its outcome."""
-
-    def __init__(self, submission: Submission, stored: dict[str, StoredDocument]) -> None:
-        self._submission = submission
-        self._stored = stored
-        self._last = {c.document_id: c for c in submission.changes if not isinstance(c, Failure)}
-        self._hashes: dict[str, bytes] = {}
-        self.to_analyse = [
-            c.document for c in self._last.values() if isinstance(c, Upsert) and not self._is_unchanged(c.document)
-        ]
-
-    def _is_unchanged(self, document: Document) -> bool:
-        hash_ = content_hash(document.content)
-        self._hashes[document.document_id] = hash_
-        held = self._stored.get(document.document_id)
-        return held is not None and held.content_hash == hash_ and held.metadata == document.metadata
-
-    def finish(self, drafts: dict[str, tuple[ChunkDraft, ...] | Exception]) -> _Prepared:
-        changes: list[PreparedChange] = []
-        audit: list[AuditRecord] = []
-        outcomes: dict[int, tuple[ProcessResult, int]] = {}
-        results: list[ProcessResult] = []
-        committing: list[int] = []
-        for original in self._submission.changes:
-            counted = original if isinstance(original, Failure) else self._last[original.document_id]
-            if id(counted) not in outcomes:
-                result, prepared = self._outcome(counted, drafts)
-                if prepared is None:
-                    audit.append(self._audit(result))
-                else:
-                    changes.append(prepared)
-                outcomes[id(counted)] = (result, -1 if prepared is None else len(changes) - 1)
-            result, position = outcomes[id(counted)]
-            results.append(result)
-            committing.append(position)
-        also = self._submission.also
-        change_set = replace(also, changes=tuple(changes), audit=(*audit, *also.audit))
-        return _Prepared(self._submission, change_set, results, committing)
-
-    def _outcome(
-        self, change: Change, drafts: dict[str, tuple[ChunkDraft, ...] | Exception]
-    ) -> tuple[ProcessResult, PreparedChange | None]:
-        match change:
-            case Upsert(document):
-                return self._upsert(document, drafts.get(document.document_id))
-            case Delete(document_id):
-                held = self._stored.get(document_id)
-                if held is None:
-                    return ProcessResult(document_id=document_id, status=Status.NOT_FOUND), None
-                result = ProcessResult(document_id=document_id, status=Status.DELETED)
-                return result, self._prepared(Op.DELETE, held, held.metadata, result)
-            case AccessChanged(document_id, access):
-                return self._access(document_id, access)
-            case Failure(error, document_id):
-                return _rejected(document_id, "connector_failure", error), None
-
-    def _upsert(
-        self, document: Document, drafts: tuple[ChunkDraft, ...] | Exception | None
-    ) -> tuple[ProcessResult, PreparedChange | None]:
-        id_ = document.document_id
-        held = self._stored.get(id_)
-        if isinstance(drafts, Exception):
-            return _rejected(id_, "analysis_failed", f"the document could not be analysed: {drafts}"), None
-        if drafts is None:
-            return self._unchanged(id_), None
-        result = ProcessResult(
-            document_id=id_,
-            status=Status.PROCESSED,
-            chunks=len(drafts),
-            entities=len({mention.entity.id for draft in drafts for mention in draft.mentions}),
-        )
-        prepared = self._prepared(Op.UPSERT, held, document.metadata, result)
-        return result, replace(prepared, content_hash=self._hashes[id_], chunks=drafts)
-
-    def _access(self, document_id: str, access: tuple[str, ...] | None) -> tuple[ProcessResult, PreparedChange | None]:
-        held = self._stored.get(document_id)
-        if held is None:
-            return ProcessResult(document_id=document_id, status=Status.NOT_FOUND), None
-        if held.metadata.access == access:
-            return self._unchanged(document_id), None
-        result = ProcessResult(document_id=document_id, status=Status.PROCESSED, chunks=len(held.chunk_ids))
-        return result, self._prepared(Op.ACCESS, held, held.metadata.model_copy(update={"access": access}), result)
-
-    def _unchanged(self, document_id: str) -> ProcessResult:
-        held = self._stored[document_id]
-        return ProcessResult(
-            document_id=document_id,
-            status=Status.UNCHANGED,
-            graph_version=held.v_from,
-            chunks=len(held.chunk_ids),
-        )
-
-    def _prepared(
-        self, op: Op, held: StoredDocument | None, metadata: Metadata, result: ProcessResult
-    ) -> PreparedChange:
-        return PreparedChange(
-            op=op,
-            document_id=result.document_id or "",
-            expected=held.v_from if held else None,
-            origin=self._submission.origin,
-            metadata=metadata,
-            audit=self._audit(result, metadata.source),
-        )
-
-    def _audit(self, result: ProcessResult, source: str | None = None) -> AuditRecord:
-        held = self._stored.get(result.document_id or "")
-        detail: dict[str, str | int | None] = {
-            "status": result.status.value,
-            "source": source or (held.metadata.source if held else None),
-            "origin": self._submission.origin,
-        }
-        if result.status is Status.UNCHANGED:
-            detail["graph_version"] = result.graph_version
-        if result.error:
-            detail |= {"code": result.error.code, "field": result.error.field, "message": result.error.message[:500]}
-        return AuditRecord(
-            actor=self._submission.actor,
-            action=f"document.{result.status.value}",
-            subject=result.document_id or "",
-            detail=detail,
-        )
-
-
-def _rejected(document_id: str | None, code: str, message: str) -> ProcessResult:
-    return ProcessResult(document_id=document_id, status=Status.REJECTED, error=Problem(code=code, message=message))
-
-
-def content_hash(content: str) -> bytes:
-    """BLAKE2b-128 of the UTF-8 bytes."""
-    return hashlib.blake2b(content.encode(), digest_size=16).digest()
