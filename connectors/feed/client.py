@@ -79,6 +79,6 @@ def parse(answer: Answer) -> Any:
         headers["content-type"] = content_type
     # Markup is not cleaned here: the core reads the text out of it, and nothing else.
     feed = feedparser.parse(answer.body, response_headers=headers, sanitize_html=False, resolve_relative_uris=False)
-    if not feed.entries and not feed.version:
+    if not feed.entries and not feed.get("version"):
         raise NotReady(f"{answer.url} is not a feed")
     return feed

@@ -41,14 +41,16 @@ def entries_of(feed: Any, prefix: str) -> list[Entry]:
 
 def _keys(entries: Sequence[Any]) -> list[str]:
     """What tells each entry from the others for as long as it lives: its id, or else its link, or else its title.
-    Some feeds give all their entries one id; then it says nothing, and the link has to."""
+    Some feeds give several entries one id; then it says nothing by itself."""
     ids = Counter(entry.get("id") for entry in entries)
-    return [_key(entry, entry.get("id") if ids[entry.get("id")] == 1 else None) for entry in entries]
+    return [_key(entry, shared=ids[entry.get("id")] > 1) for entry in entries]
 
 
-def _key(entry: Any, own_id: str | None) -> str:
-    text = own_id or entry.get("link") or entry.get("id") or entry.get("title")
-    return str(text or _content(entry)[0])
+def _key(entry: Any, *, shared: bool) -> str:
+    names = [entry.get(name, "") for name in ("id", "link", "title")]
+    if shared and any(names):
+        return "\0".join(names)
+    return next(filter(None, names), None) or _content(entry)[0]
 
 
 def _entry(entry: Any, document_id: str, language: str | None) -> Entry:

@@ -189,16 +189,24 @@ class JournalWorker:
     async def _set_aside(self, item: JournalItem, problem: Problem) -> None:
         """Tell whoever waits for it; a document goes into quarantine, whole."""
         log.error("journal item given up", item=item.id, kind=item.kind, error=problem.message)
-        if item.kind == "query":
-            ask = CallbackQuery.model_validate_json(item.payload)
+        if item.kind == "query" and (ask := _question(item)) is not None:
             await self._answer(item, ask, {"status": "failed", "error": problem.model_dump(mode="json")})
             return
         subject = _subject(item)
         records: Records = dict(self._quarantine.dead_letter(ORIGIN, subject, problem.message, item.payload))
-        records[_status_key(subject)] = self._refusal(item, problem)
+        if item.kind == "document":
+            records[_status_key(subject)] = self._refusal(item, problem)
         detail = {"status": "rejected", "origin": ORIGIN, **problem.model_dump(mode="json")}
-        audit = AuditRecord(item.actor, "document.rejected", subject=subject, detail=detail)
+        audit = AuditRecord(item.actor, f"{item.kind}.rejected", subject=subject, detail=detail)
         await self._service.write(ChangeSet(journal_done=(item.id,), records=records, audit=(audit,)))
+
+
+def _question(item: JournalItem) -> CallbackQuery | None:
+    """What was asked; None for an item that another release wrote."""
+    try:
+        return CallbackQuery.model_validate_json(item.payload)
+    except ValidationError:
+        return None
 
 
 def _status_key(document_id: str) -> Key:
