@@ -2,43 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 
+_STAGED = 4096
+
+
 class Column:
-    """A one-dimensional array that grows by doubling. `values` is a view: do not keep it over a growth."""
+    """A one-dimensional array that grows by doubling. `values` is a view: do not keep it over a growth.
+
+    What is added waits in a list until it is looked at, or there is a lot of it: numpy takes many values at the price of
+    one.
+    """
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self._buffer: npt.NDArray[Any] = np.zeros(64, dtype)
         self._size = 0
+        self._staged: list[float] = []
 
     def __len__(self) -> int:
-        return self._size
+        return self._size + len(self._staged)
 
     @property
     def values(self) -> npt.NDArray[Any]:
+        if self._staged:
+            self._settle()
         return self._buffer[: self._size]
 
     def append(self, value: float) -> None:
-        if self._size == len(self._buffer):
-            self._reserve(1)
-        self._buffer[self._size] = value
-        self._size += 1
+        self._staged.append(value)
+        if len(self._staged) >= _STAGED:
+            self._settle()
 
-    def extend(self, values: npt.ArrayLike) -> None:
-        added = np.asarray(values, self._buffer.dtype)
-        self._reserve(len(added))
-        self._buffer[self._size : self._size + len(added)] = added
-        self._size += len(added)
+    def extend(self, values: Iterable[float]) -> None:
+        self._staged.extend(values)
+        if len(self._staged) >= _STAGED:
+            self._settle()
 
-    def _reserve(self, more: int) -> None:
-        if self._size + more > len(self._buffer):
-            grown = np.zeros(max(2 * len(self._buffer), self._size + more), self._buffer.dtype)
-            grown[: self._size] = self.values
+    def extend_array(self, values: npt.NDArray[Any]) -> None:
+        """As `extend`, for what is an array already."""
+        self._settle()
+        self._put(values)
+
+    def _settle(self) -> None:
+        staged, self._staged = self._staged, []
+        self._put(np.array(staged, self._buffer.dtype))
+
+    def _put(self, added: npt.NDArray[Any]) -> None:
+        end = self._size + len(added)
+        if end > len(self._buffer):
+            grown = np.zeros(max(2 * len(self._buffer), end), self._buffer.dtype)
+            grown[: self._size] = self._buffer[: self._size]
             self._buffer = grown
+        self._buffer[self._size : end] = added
+        self._size = end
 
 
 def ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

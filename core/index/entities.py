@@ -29,8 +29,9 @@ class Entities:
 
     def number(self, entity: Entity) -> int:
         """The entity's number; a new one if it is new."""
-        number = self._number.setdefault(entity.id, len(self.labels))
-        if number == len(self.labels):
+        number = self._number.get(entity.id)
+        if number is None:
+            number = self._number[entity.id] = len(self.labels)
             self.ids.append(entity.id)
             self.labels.append(entity.label)
             self.types.append(entity.type)
@@ -57,14 +58,14 @@ class Links:
     def add_mentions(self, position: int, chunk: StoredChunk, entities: Entities) -> None:
         counts: dict[int, int] = {}
         title = -1
-        for mention in chunk.mentions:
-            number = entities.number(mention.entity)
-            if mention.sentence < 0 and mention.extractor == "title":
+        for named, sentence, _, _, extractor, _ in chunk.mentions:
+            number = entities.number(named)
+            if sentence < 0 and extractor == "title":
                 title = number
             counts[number] = counts.get(number, 0) + 1
         self._mention_chunk.extend([position] * len(counts))
-        self._mention_entity.extend(list(counts))
-        self._mention_count.extend(list(counts.values()))
+        self._mention_entity.extend(counts)
+        self._mention_count.extend(counts.values())
         self._mention_title.extend([number == title for number in counts])
         self._edges = None
 

@@ -17,7 +17,8 @@ def facet(key: str, value: JsonValue) -> int:
     """A key and one of its values as 63 bits: equal JSON values, equal facets (1.0 is 1)."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = json.dumps([key, value], sort_keys=True)
+    # A text is marked off rather than encoded: it is what most values are.
+    text = f"{key}\0{value}" if isinstance(value, str) else f"{key}\0\0{json.dumps(value, sort_keys=True)}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 

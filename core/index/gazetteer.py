@@ -63,7 +63,7 @@ class Gazetteer:
 
     def add_chunk(self, text: str) -> None:
         """The text of the chunk at the next position."""
-        self._words.extend(hashed(words_of(text)))
+        self._words.extend_array(hashed(words_of(text)))
         self._ends.append(len(self._words))
 
     def add_title(self, entity: int, name: str) -> None:
