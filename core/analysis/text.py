@@ -16,9 +16,9 @@ from core.model import Document
 _TAG = re.compile(
     r"""
       <!--(?:>|->|.*?(?:--!?>|\Z))                            # a comment; an open one takes the rest, as in browsers
-    | <(?P<raw>script|style|template|noscript|iframe|object|svg|math|title)(?=[\s/>])
+    | <(?P<raw>script|style|template|noscript|iframe|title)(?=[\s/>])
         .*?(?:</(?P=raw)(?=[\s/>])[^>]*+>?|\Z)
-    | </?(?P<name>[a-z][^\s/><]*+)(?:[^"'>]|"[^"]*+"|'[^']*+')*+>?
+    | </?(?P<name>[a-z][^\s/><]*+)(?:[^>=]|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+>?   # a quote counts after = alone
     | <[!?/][^>]*+>?                                          # doctype, processing instruction, bogus comment
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
@@ -31,6 +31,7 @@ _BLOCKS = frozenset(
     """.split()  # noqa: SIM905
 )
 _SPACE = re.compile(r"[ \t\r\n\f]+")
+_SPACES = re.compile(r"  ++")
 _BREAKS = re.compile(r" ?\n[ \n]*+")
 
 
@@ -58,5 +59,5 @@ def _html_text(source: str) -> str:
             pieces.append(" ")
     pieces.append(html.unescape(_SPACE.sub(" ", source[position:])))
     # A character reference can spell what documents may not hold.
-    text = "".join(pieces).replace("\x00", "\ufffd")
+    text = _SPACES.sub(" ", "".join(pieces).replace("\x00", "\ufffd"))
     return _BREAKS.sub(lambda run: "\n\n" if run[0].count("\n") > 1 else "\n", text).strip()

@@ -229,19 +229,17 @@ class Index:
 
     def _lexical_scores(self, view: View, terms: Sequence[str], need: int) -> npt.NDArray[np.float64]:
         result = np.zeros(len(view.row))
-        positions, scores = self._lexical.search(terms, view.positions, len(view.row), need)
+        positions, scores = self._lexical.search(terms, view.positions, need)
         result[positions] = scores
         return result
 
     def _dense_scores(self, view: View, text: str) -> npt.NDArray[np.float64]:
         if not len(view.positions):
             return np.zeros(len(view.row))
-        # One thread: a product this small gains nothing from BLAS's, and they spin.
-        scores: npt.NDArray[np.float64] = np.vecdot(self._vectors.rows, self._embedder.embed([text])[0]).astype(
-            np.float64
-        )
-        scores[view.row < 0] = 0
-        return scores
+        # On disk there may be more than has been fed yet. And one thread: BLAS's would spin for a product this small.
+        rows = self._vectors.rows[: len(view.row)]
+        scores: npt.NDArray[np.float32] = np.vecdot(rows, self._embedder.embed([text])[0])
+        return np.where(view.row >= 0, scores, 0.0)
 
     def _ranked(self, view: View, evidence: Evidence, top_k: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:
         """The best chunks for an answer, and the best documents by their best chunk."""

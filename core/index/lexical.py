@@ -96,9 +96,8 @@ class Lexical:
         frequency = ((term, self._searcher.doc_freq("text", term)) for term in terms)
         return {term: float(np.log1p((total - count + 0.5) / (count + 0.5))) for term, count in frequency}
 
-    def search(self, terms: Sequence[str], allowed: Positions, total: int, need: int) -> tuple[Positions, Scores]:
-        """At least the `need` best of the `allowed` chunks (sorted positions, of `total`), or all that match, best
-        first.
+    def search(self, terms: Sequence[str], allowed: Positions, need: int) -> tuple[Positions, Scores]:
+        """At least the `need` best of the `allowed` chunks (sorted positions), or all that match, best first.
 
         Which come is decided by scores alone, never by the order in which the index was written."""
         if not terms or not len(allowed):
@@ -106,7 +105,7 @@ class Lexical:
         query = tantivy.Query.boolean_query(
             [(tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "text", term, "freq")) for term in terms]
         )
-        if len(allowed) <= min(_NARROW, total // 4):
+        if len(allowed) <= min(_NARROW, self.count // 4):
             among = tantivy.Query.term_set_query(self._schema, "chunk", allowed.tolist())
             query = tantivy.Query.boolean_query(
                 [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(among, 0.0))]
@@ -118,7 +117,7 @@ class Lexical:
                 # Of equals at the cut some are missing, by accident of order: leave them all out.
                 keep = scores > scores[-1]
                 ids, scores = ids[keep], scores[keep]
-            if len(allowed) < total:
+            if len(allowed) < self.count:
                 place = np.searchsorted(allowed, ids)
                 seen = allowed[np.minimum(place, len(allowed) - 1)] == ids
                 ids, scores = ids[seen], scores[seen]

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,12 @@ class EmbeddingTable:
         return sums
 
 
+@cache
+def embedding_table() -> EmbeddingTable:
+    """The table of this process: several indexes share it."""
+    return EmbeddingTable()
+
+
 class Embedder:
     """Texts as the mean of their words' vectors, stop words left out.
 
@@ -95,7 +101,7 @@ class Embedder:
     """
 
     def __init__(self) -> None:
-        self._table = EmbeddingTable()
+        self._table = embedding_table()
         self._place: dict[str, int] = {}
         self._vectors: Vectors = np.zeros((0, DIMENSIONS), np.float32)
 
