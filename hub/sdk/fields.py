@@ -37,7 +37,7 @@ def format_duration(value: timedelta) -> str:
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds * 1000:.0f}ms"
+    return f"{seconds * 1000:.0f}ms" if seconds else "0s"
 
 
 Duration = Annotated[

@@ -1,0 +1,99 @@
+"""The HTTP examples of the docs, made against a running hub in the order of their page."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from core.service import create_graph_service
+from hub.config import Config
+from hub.runtime import Hub
+from hub.web import serve
+
+ROOT = Path(__file__).parents[2]
+ADDRESS = "http://127.0.0.1:8080"
+PAGES = ("README.md", "docs/for-external-systems.md")
+
+
+@dataclass
+class Curl:
+    """What a `curl` line asks for."""
+
+    url: str = ""
+    method: str = ""
+    data: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, line: str) -> Curl:
+        call = cls()
+        words = iter(shlex.split(line)[1:])
+        for word in words:
+            match word:
+                case "-s":
+                    pass
+                case "-X":
+                    call.method = next(words)
+                case "-d":
+                    call.data = next(words)
+                case "-H":
+                    name, _, value = next(words).partition(": ")
+                    call.headers[name] = value
+                case _:
+                    assert word.startswith(ADDRESS), word
+                    call.url = word.removeprefix(ADDRESS)
+        call.method = call.method or ("GET" if call.data is None else "POST")
+        return call
+
+
+def curls(page: str) -> list[str]:
+    found = re.findall(r"^\$ (curl .*)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert found
+    return list(found)
+
+
+@pytest.fixture
+async def url(tmp_path: Path) -> AsyncIterator[str]:
+    async with (
+        await create_graph_service(f"sqlite:{tmp_path}/docs.db") as service,
+        Hub(Config(), service=service) as hub,
+        await serve(hub, "127.0.0.1:0") as server,
+    ):
+        yield server.url
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_the_calls_of_a_page_succeed_in_their_order(page: str, url: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        for line in curls(page):
+            call = Curl.parse(line)
+            async with http.request(call.method, url + call.url, data=call.data, headers=call.headers) as response:
+                assert response.status == 200, (line, await response.text())
+
+
+async def test_the_question_of_the_readme_is_answered_from_the_document_of_the_readme(url: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        for line in curls("README.md")[:2]:
+            call = Curl.parse(line)
+            async with http.request(call.method, url + call.url, data=call.data, headers=call.headers) as response:
+                answer = await response.json()
+    assert answer["answer"] == "To reset your password, open Settings and choose Security."
+    assert [source["document_id"] for source in answer["sources"]] == ["help-1"]
+
+
+async def test_the_program_that_posts_many_documents_gets_a_result_for_each(url: str) -> None:
+    text = (ROOT / "docs/for-external-systems.md").read_text()
+    [program] = [each for each in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.M) if "post_all" in each]
+    namespace: dict[str, Any] = {}
+    exec(program, namespace)
+    documents = [{"document_id": f"crm-{n}", "content": f"Note {n}."} for n in range(3)] + [{"document_id": "crm-3"}]
+    results = await asyncio.to_thread(lambda: list(namespace["post_all"](url, documents)))
+    assert [result["status"] for result in results] == ["processed", "processed", "processed", "rejected"]
