@@ -18,8 +18,8 @@ import aiohttp
 import pytest
 
 from core.model import LogEntry, Op
+from core.plan import content_hash
 from core.service import GraphService, create_graph_service
-from core.writer import content_hash
 from hub.export import export_graph
 from tests.faults.rig import HubProcess, Json, Receiver, config, until
 
