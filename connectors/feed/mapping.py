@@ -63,7 +63,8 @@ def _entry(entry: Any, document_id: str, language: str | None) -> Entry:
         "author": _authors(entry),
         "tags": list(_tags(entry)),
         "published_at": _instant(entry.get("published_parsed")),
-        "updated_at": _instant(entry.get("updated_parsed")),
+        # Past the dictionary's own `get`, which passes a missing one off as the date of publication.
+        "updated_at": _instant(dict.get(entry, "updated_parsed")),
         "url": _clean(entry.get("link", "")),
         "language": _clean(language or ""),
         "content_type": content_type,
