@@ -68,7 +68,7 @@ def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None
     app[SITE] = site
     for route in ROUTES:
         app.router.add_route(route.method, route.path, Door(site, route).enter)
-    app.router.add_route("*", "/{path:.*}", Unmatched(site).answer)
+    app.router.add_route("*", "/{path:[\\s\\S]*}", Unmatched(site).answer)
     app.on_startup.append(_load_keys)
     app.on_shutdown.append(_end_streams)
     return app

@@ -15,7 +15,7 @@ from core.store.base import AuditRecord, ChangeSet, JournalItem
 from hub.callbacks import JournalStatus
 from hub.web.body import json_type, parse_json, unknown_field
 from hub.web.problems import printable
-from hub.web.routes import Call, Reply, Route, reply
+from hub.web.routes import Call, Parameter, Reply, Route, reply
 
 TAG = "Documents"
 
@@ -35,11 +35,11 @@ class ReadOptions(BaseModel):
 class ListOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    source: str | None = None
-    author: str | None = None
-    tag: str | None = None
-    filters: str | None = Field(None, description="Any filters of POST /query, as a JSON object.")
-    cursor: str = Field("", description="The `next` of the page before.", max_length=2048)
+    source: Parameter | None = None
+    author: Parameter | None = None
+    tag: Parameter | None = None
+    filters: str | None = Field(None, max_length=2048, description="Any filters of POST /query, as a JSON object.")
+    cursor: Parameter = Field("", description="The `next` of the page before.")
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -260,7 +260,7 @@ ROUTES = (
     ),
     Route(
         "GET",
-        "/documents/{document_id:.+}",
+        "/documents/{document_id:[\\s\\S]+}",
         get_document,
         "Read a document, or learn what became of one",
         TAG,
@@ -271,7 +271,7 @@ ROUTES = (
     ),
     Route(
         "DELETE",
-        "/documents/{document_id:.+}",
+        "/documents/{document_id:[\\s\\S]+}",
         delete_document,
         "Remove a document",
         TAG,

@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from core.errors import InvalidInput
@@ -24,6 +24,10 @@ M = TypeVar("M", bound=BaseModel)
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+
+Parameter = Annotated[str, Field(max_length=512)]
+"""A text in the query string. All of them, percent-encoded, fit into the request line that the server takes."""
+MAX_REQUEST_LINE = 65536
 
 
 @dataclass(frozen=True, slots=True)

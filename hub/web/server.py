@@ -19,6 +19,7 @@ from hub.keys import KeyRing
 from hub.runtime import Hub
 from hub.telemetry import LoopWatchdog
 from hub.web.app import SITE, create_app
+from hub.web.routes import MAX_REQUEST_LINE
 
 SHUTDOWN_SECONDS = 10.0
 """The most that calls in flight take: streams, polls and batches end by themselves. The hub's own drain comes after."""
@@ -67,6 +68,7 @@ async def serve(hub: Hub, listen: str) -> Server:
         create_app(hub, host=host, run_token=run_token),
         access_log=None,
         auto_decompress=False,
+        max_line_size=MAX_REQUEST_LINE,
         shutdown_timeout=min(SHUTDOWN_SECONDS, hub.config.hub.drain_seconds / 2),
         logger=_protocol_log(),
     )

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import NotFound
 from core.store.base import Attempt, AuditRecord, Delivery, DeliveryState
 from hub.telemetry import redact_text
-from hub.web.routes import Call, Handler, Reply, Route, reply
+from hub.web.routes import Call, Handler, Parameter, Reply, Route, reply
 
 TAG = "Admin"
 
@@ -21,9 +21,9 @@ TAG = "Admin"
 class DeliveryOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    endpoint: str | None = None
+    endpoint: Parameter | None = None
     state: DeliveryState | None = None
-    document_id: str | None = None
+    document_id: Parameter | None = None
     before: int | None = Field(None, ge=0, le=2**63 - 1, description="The `sequence` that the page ends before.")
     limit: int = Field(100, ge=1, le=1000)
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import VersionUnavailable
 from core.store.base import AuditRecord, ChangeSet, DeliveryState, StoredAuditRecord
 from hub.instance import InstanceState
-from hub.web.routes import Call, Reply, Route, reply
+from hub.web.routes import Call, Parameter, Reply, Route, reply
 
 TAG = "Admin"
 
@@ -34,8 +34,8 @@ class HubStatus(BaseModel):
 class AuditOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    action: str | None = None
-    actor: str | None = None
+    action: Parameter | None = None
+    actor: Parameter | None = None
     before: int | None = Field(None, ge=0, le=2**63 - 1, description="The `sequence` that the page ends before.")
     limit: int = Field(100, ge=1, le=1000)
 
