@@ -207,9 +207,14 @@ class Store(Protocol):
 
     async def entities(self, entity_ids: Collection[int]) -> dict[int, Entity]: ...
 
-    async def changes(self, after: int, limit: int, *, content: bool = False) -> list[LogEntry]:
+    async def changes(
+        self, after: int, limit: int, *, content: bool = False, began: int | None = None
+    ) -> list[LogEntry]:
         """The log past `after`, in order; with `content`, entries carry their document version and new chunks.
-        Raises VersionUnavailable when `after` is below the floor and entries are missing."""
+
+        Raises VersionUnavailable when entries between `after` and the floor were collected. A reader that began anew
+        at 0 names in `began` the floor that stood then: to it nothing is missing, as long as the floor has not risen.
+        """
         ...
 
     async def gc(self, before: int) -> int:

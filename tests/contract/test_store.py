@@ -284,6 +284,27 @@ async def test_a_follower_that_missed_collected_changes_is_told_so(store: Store)
         await store.changes(1, 10)
 
 
+async def test_who_begins_anew_at_0_after_a_collection_reads_on_page_by_page(store: Store) -> None:
+    await commit(store, upsert("a", chunk("One.")))
+    await commit(store, upsert("b", chunk("Two.")))
+    await commit(store, delete("a", expected=1))
+    await commit(store, upsert("c", chunk("Three.")))
+    await store.gc(4)
+    assert [entry.document_id for entry in await store.changes(0, 1, began=4)] == ["b"]
+    assert [entry.document_id for entry in await store.changes(2, 1, began=4)] == ["c"]
+    await commit(store, delete("b", expected=2))
+    await store.gc(5)
+    with pytest.raises(VersionUnavailable):
+        await store.changes(2, 1, began=4)
+
+
+async def test_a_collection_that_dropped_no_entry_is_no_gap(store: Store) -> None:
+    for name in "abc":
+        await commit(store, upsert(name, chunk(f"About {name}.")))
+    await store.gc(3)
+    assert [entry.version for entry in await store.changes(1, 10)] == [2, 3]
+
+
 async def test_gc_of_the_same_stretch_again_does_nothing(store: Store) -> None:
     await commit(store, upsert("a", chunk("One.")))
     assert await store.gc(1) == 0

@@ -126,9 +126,9 @@ def entities(db: apsw.Connection, entity_ids: Collection[int]) -> dict[int, Enti
     return {row[0]: rows.entity(row) for row in found}
 
 
-def changes(db: apsw.Connection, after: int, limit: int, content: bool) -> list[LogEntry]:
+def changes(db: apsw.Connection, after: int, limit: int, content: bool, began: int | None) -> list[LogEntry]:
     oldest = floor(db)
-    if 0 < after < oldest:
+    if 0 < after < oldest and began != oldest and _entries(db, after, oldest) < oldest - after:
         raise VersionUnavailable(
             f"changes past {after} are collected up to {oldest}; read the graph anew from 0", collected=True
         )
@@ -159,6 +159,11 @@ def changes(db: apsw.Connection, after: int, limit: int, content: bool) -> list[
         )
         for version, op, document_id, at, source, access in log
     ]
+
+
+def _entries(db: apsw.Connection, after: int, until: int) -> int:
+    number: int = db.execute("SELECT count(*) FROM log WHERE version > ? AND version <= ?", (after, until)).get
+    return number
 
 
 def _created_chunks(db: apsw.Connection, opened: dict[int, StoredDocument]) -> dict[int, list[StoredChunk]]:

@@ -108,8 +108,10 @@ class SqliteStore:
     async def entities(self, entity_ids: Collection[int]) -> dict[int, Entity]:
         return await self._reader.run(read.entities, entity_ids)
 
-    async def changes(self, after: int, limit: int, *, content: bool = False) -> list[LogEntry]:
-        return await self._reader.run(read.changes, after, limit, content)
+    async def changes(
+        self, after: int, limit: int, *, content: bool = False, began: int | None = None
+    ) -> list[LogEntry]:
+        return await self._reader.run(read.changes, after, limit, content, began)
 
     async def records(self, scope: RecordScope) -> dict[str, str]:
         return await self._reader.run(read.records, scope)
