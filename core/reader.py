@@ -10,6 +10,7 @@ import asyncio
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,11 @@ from core.writer import Writer
 
 FEED = 256
 """Log entries applied at a time: a query waits for one such turn at the most."""
+LINGER_SECONDS = 0.2
+"""How long commits may gather before they are applied, unless somebody asks: together they cost a fraction."""
 RETRY_SECONDS = 1.0
+OPEN_SECONDS = 60.0
+"""How long the first index may take to open."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -40,6 +45,7 @@ class Reader:
         self._writer = writer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._applied = Pulse()
+        self._hurry = asyncio.Event()
         self._turn = asyncio.Lock()
         """Held while the current index is fed or exchanged."""
         self._index: Index | None = None
@@ -71,6 +77,7 @@ class Reader:
         try:
             async with asyncio.timeout(timeout):
                 while self._index is None or self._index.version < version:
+                    self._hurry.set()
                     await self._applied.wait(None)
         except TimeoutError:
             reason = f"the index is at version {self.version}; {version} was not reached in {timeout:g} s"
@@ -84,14 +91,16 @@ class Reader:
 
     async def renew(self) -> None:
         """Make the index anew, once history has been collected; the old one answers until the new one is ready."""
+        # The follower sweeps away other indexes while it opens the first one.
+        await self.reach(0, OPEN_SECONDS)
         floor = await self._store.floor()
         if floor == self._floor:
             return
         fresh = await self._open(floor)
-        while await self._feed(fresh):
+        while await self._feed(fresh, floor):
             pass
         async with self._turn:
-            while await self._feed(fresh):
+            while await self._feed(fresh, floor):
                 pass
             old, self._index, self._floor = self._index, fresh, floor
             if old is not None:
@@ -112,6 +121,13 @@ class Reader:
                 continue
             if self.caught_up:
                 await self._writer.committed.wait(None)
+                await self._linger()
+
+    async def _linger(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._hurry.wait()
+        self._hurry.clear()
 
     async def _catch_up(self) -> None:
         if self._index is None:
@@ -121,7 +137,7 @@ class Reader:
             self._index = fresh
         while True:
             async with self._turn:
-                more = await self._feed(self._index)
+                more = await self._feed(self._index, self._floor)
                 self._writer.tail.drop(self._index.version)
                 if not more:
                     await self._run(self._index.flush)
@@ -129,11 +145,11 @@ class Reader:
             if not more:
                 return
 
-    async def _feed(self, index: Index) -> bool:
-        """Apply the next stretch of the log; whether there was one."""
+    async def _feed(self, index: Index, floor: int) -> bool:
+        """Apply the next stretch of the log to an index that was begun at this floor; whether there was one."""
         entries = self._writer.tail.after(index.version, FEED)
         if not entries:
-            entries = await self._store.changes(index.version, FEED, content=True)
+            entries = await self._store.changes(index.version, FEED, content=True, began=floor)
         if entries:
             await self._run(index.apply, entries)
         return bool(entries)

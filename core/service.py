@@ -261,10 +261,11 @@ class GraphService:
         self, document_id: str, *, as_of_version: int | None = None, viewer: Viewer = OPERATOR
     ) -> DocumentView:
         """One document with its text. Raises NotFound, VersionUnavailable."""
-        found = (await self.store.documents([document_id], as_of_version)).get(document_id)
+        as_of = self._writer.head if as_of_version is None else as_of_version
+        found = (await self.store.documents([document_id], as_of)).get(document_id)
         if found is None or not viewer.may_see(found.metadata.access):
             raise NotFound(f"there is no document {document_id!r}")
-        chunks = await self.store.chunks(found.chunk_ids, found.v_from)
+        chunks = await self.store.chunks(found.chunk_ids, as_of)
         return DocumentView(found, "".join(chunks[id_].text for id_ in found.chunk_ids))
 
     async def documents(

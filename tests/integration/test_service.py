@@ -1,0 +1,248 @@
+"""The core from end to end, on a real store and a real index."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import ContentTooLarge, InvalidDocument, InvalidQuery, NotFound, VersionUnavailable
+from core.model import EVERYONE, OPERATOR, Document, Status, Upsert, Viewer
+from core.service import GraphService, ServiceOptions, create_graph_service
+
+TOWNS = {
+    "ulm": "Ulm is a town on the Danube. The minster of Ulm has the tallest church tower in the world.",
+    "bath": "Bath is a town on the Avon. The Romans built baths around its hot springs.",
+    "cork": "Cork is a city on the Lee. Cork has a butter museum.",
+}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+async def service(url: str) -> AsyncIterator[GraphService]:
+    async with await create_graph_service(url) as service:
+        yield service
+
+
+async def fill(service: GraphService) -> None:
+    for name, text in TOWNS.items():
+        await service.process_document(
+            document_id=name, content=text, metadata={"title": name.title(), "source": "towns"}
+        )
+
+
+async def told(service: GraphService, **options: Any) -> list[tuple[str, str, float]]:
+    """What the service answers to a few questions: enough to tell two indexes apart."""
+    answers = [
+        await service.query(text, **options)
+        for text in ("Where are hot springs?", "What is in Cork?", "the tallest tower")
+    ]
+    return [(s.document_id, s.quote, s.score) for answer in answers for s in answer.sources]
+
+
+async def test_a_question_sees_every_document_acknowledged_before_it(service: GraphService) -> None:
+    await fill(service)
+    answer = await service.query("Which town has the tallest church tower?")
+    assert answer.answer is not None
+    assert "tallest church tower" in answer.answer
+    assert answer.sources[0].document_id == "ulm"
+    assert answer.graph_version == 3
+    assert 0 < answer.validation.groundedness_score <= 1
+
+
+async def test_every_quote_is_the_text_at_its_offsets(service: GraphService) -> None:
+    await fill(service)
+    answer = await service.query("Who built baths around hot springs?")
+    assert answer.sources
+    for source in answer.sources:
+        view = await service.document(source.document_id)
+        assert view.text[source.start : source.end] == source.quote
+
+
+async def test_the_past_is_answered_as_it_was_and_the_present_as_it_is(service: GraphService) -> None:
+    await fill(service)
+    await service.process_document(
+        document_id="cork", content="Cork has a museum of radios.", metadata={"title": "Cork"}
+    )
+    await service.delete_document("ulm")
+
+    now = await service.query("Which museum does Cork have?")
+    then = await service.query("Which museum does Cork have?", as_of_version=3)
+
+    assert now.answer is not None
+    assert "radios" in now.answer
+    assert then.answer is not None
+    assert "butter" in then.answer
+    assert all(s.document_id != "ulm" for s in (await service.query("the tallest church tower")).sources)
+    with pytest.raises(VersionUnavailable, match="the store holds 0 to 5"):
+        await service.query("Which museum?", as_of_version=6)
+
+
+async def test_a_restart_answers_the_same(url: str) -> None:
+    async with await create_graph_service(url) as first:
+        await fill(first)
+        before = await told(first)
+    async with await create_graph_service(url) as second:
+        assert await told(second) == before
+
+
+async def test_collected_history_is_gone_and_everything_else_answers_the_same_also_after_a_restart(url: str) -> None:
+    long = "\n\n".join(f"Paragraph {n} tells of the river Danube and of bridge number {n}. " * 12 for n in range(6))
+    async with await create_graph_service(url) as service:
+        await fill(service)
+        await service.process_document(document_id="long", content=long)
+        await service.process_document(document_id="bath", content=TOWNS["bath"] + " Jane Austen lived there.")
+        await service.process_document(document_id="long", content="A new beginning. " + long)
+        await service.process_document(document_id="york", content="York has hot springs in its dreams only.")
+        assert await service.gc(await service.head()) == 2
+        after = await told(service)
+        with pytest.raises(VersionUnavailable):
+            await service.query("hot springs", as_of_version=2)
+        view = await service.document("long")
+        assert view.text == "A new beginning. " + long
+    for _ in range(2):
+        async with await create_graph_service(url) as again:
+            assert await told(again) == after
+            await again.process_document(document_id="york", content="York has hot springs in its dreams only.")
+
+
+async def test_a_damaged_index_is_made_anew(url: str, tmp_path: Path) -> None:
+    async with await create_graph_service(url) as service:
+        await fill(service)
+        before = await told(service)
+    for file in (tmp_path / "store.db-index").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"garbage")
+    async with await create_graph_service(url) as service:
+        assert await told(service) == before
+
+
+async def test_what_a_viewer_may_not_see_is_in_no_answer_no_list_and_no_change(service: GraphService) -> None:
+    await fill(service)
+    await service.process_document(
+        document_id="plan", content="The secret plan moves Ulm to the Lee.", metadata={"access": ["board"]}
+    )
+    board = Viewer(frozenset({"board"}))
+    question = "What does the secret plan move?"
+
+    assert "plan" in {s.document_id for s in (await service.query(question, viewer=board)).sources}
+    assert "plan" not in {s.document_id for s in (await service.query(question, viewer=EVERYONE)).sources}
+    assert [d.document_id for d in await service.documents(viewer=EVERYONE)] == ["bath", "cork", "ulm"]
+    assert [e.document_id for e in await service.changes(0, viewer=EVERYONE)] == ["ulm", "bath", "cork"]
+    assert len(await service.changes(0, viewer=OPERATOR)) == 4
+    with pytest.raises(NotFound, match="no document 'plan'"):
+        await service.document("plan", viewer=EVERYONE)
+
+
+async def test_filters_narrow_answers_and_lists(service: GraphService) -> None:
+    await fill(service)
+    await service.process_document(
+        document_id="x", content="Cork floats.", metadata={"source": "physics", "tags": ["wood"]}
+    )
+    answer = await service.query("What does cork do?", filters={"source": "physics"})
+    assert {s.document_id for s in answer.sources} == {"x"}
+    assert [d.document_id for d in await service.documents(filters={"tags": ["wood"]})] == ["x"]
+    with pytest.raises(InvalidQuery, match="date_range"):
+        await service.query("What does cork do?", filters={"date_range": "yesterday"})
+
+
+async def test_a_stream_of_documents_gives_a_result_for_each_in_order(service: GraphService) -> None:
+    async def documents() -> AsyncIterator[Document | dict[str, Any]]:
+        for n in range(600):
+            if n == 300:
+                yield {"document_id": "", "content": "nameless"}
+            else:
+                yield {"document_id": f"d{n}", "content": f"Text number {n}."}
+
+    results = [result async for result in service.process_documents(documents())]
+
+    assert [r.status for r in results].count(Status.PROCESSED) == 599
+    assert results[300].status is Status.REJECTED
+    assert results[300].error is not None
+    assert results[300].error.field == "document_id"
+    assert [r.document_id for r in results[:3]] == ["d0", "d1", "d2"]
+    assert await service.head() == 599
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ({"content": "x"}, "document_id"),
+        ({"document_id": "", "content": "x"}, "document_id"),
+        ({"document_id": "a\x07b", "content": "x"}, "document_id"),
+        ({"document_id": "x" * 1_000_000, "content": "x"}, "document_id"),
+        ({"document_id": "\ud800", "content": "x"}, "document_id"),
+        ({"document_id": "a", "content": None}, "content"),
+        ({"document_id": "a", "content": "a\x00b"}, "content"),
+        ({"document_id": "a", "content": "\udfff"}, "content"),
+        ({"document_id": "a", "content": "x", "metadata": []}, "metadata"),
+        ({"document_id": "a", "content": "x", "metadata": {"published_at": "soon"}}, "metadata.published_at"),
+        ({"document_id": "a", "content": "x", "metadata": {"updated_at": 12}}, "metadata.updated_at"),
+        ({"document_id": "a", "content": "x", "metadata": {"rank": 2**70}}, "metadata.rank"),
+        ({"document_id": "a", "content": "x", "metadata": {"rank": float("nan")}}, "metadata.rank"),
+        ({"document_id": "a", "content": "x", "metadata": {"content_type": "image/png"}}, "metadata.content_type"),
+        ({"document_id": "a", "content": "x", "more": 1}, "more"),
+    ],
+)
+async def test_a_bad_document_is_refused_by_the_name_of_its_field(
+    service: GraphService, raw: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        service.parse(raw)
+    assert caught.value.field == field
+    (result,) = [r async for r in service.process_documents([raw])]
+    assert result.status is Status.REJECTED
+    assert json.loads(result.model_dump_json())["status"] == "rejected"
+    assert await service.head() == 0
+    assert [r.record.action for r in await service.store.trail(0, 9)] == ["document.rejected"]
+
+
+async def test_content_above_the_cap_is_refused_with_both_sizes(url: str) -> None:
+    async with await create_graph_service(url, options=ServiceOptions(max_content_bytes=1000)) as service:
+        with pytest.raises(ContentTooLarge, match="is 1,200 bytes; the cap is 1,000"):
+            await service.process_document(document_id="a", content="é" * 600)
+
+
+async def test_analysis_in_processes_gives_the_same_graph(tmp_path: Path) -> None:
+    logs = []
+    for workers in (0, 2):
+        options = ServiceOptions(analysis_workers=workers)
+        async with await create_graph_service(f"sqlite:{tmp_path / str(workers)}", options=options) as service:
+            changes = [Upsert(service.parse({"document_id": k, "content": v})) for k, v in TOWNS.items()]
+            await service.submit(changes, origin="api", actor="t")
+            logs.append([(e.document_id, e.chunks) for e in await service.store.changes(0, 9, content=True)])
+    assert logs[0] == logs[1]
+
+
+async def test_changes_are_waited_for(service: GraphService) -> None:
+    assert await service.changes(0, wait=0) == []
+    waiting = asyncio.create_task(service.changes(0, wait=10))
+    await asyncio.sleep(0)
+    await fill(service)
+    assert (await waiting)[0].document_id == "ulm"
+
+
+async def test_random_edits_deletes_and_restarts_lose_nothing(url: str) -> None:
+    chance = random.Random(7)
+    expected: dict[str, str] = {}
+    for _ in range(4):
+        async with await create_graph_service(url) as service:
+            for _ in range(40):
+                name = f"d{chance.randrange(12)}"
+                if chance.random() < 0.25:
+                    await service.delete_document(name)
+                    expected.pop(name, None)
+                else:
+                    expected[name] = " ".join(chance.choices(["Ulm.", "Bath.", "River Lee.", "Towers!"], k=9))
+                    await service.process_document(document_id=name, content=expected[name])
+            held = {d.document_id: (await service.document(d.document_id)).text for d in await service.documents()}
+            assert held == expected
