@@ -36,7 +36,7 @@ SECRET_VARIABLE = "DEMO_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable, 
 
 QUESTIONS = (
     ("What happens when a context manager's __exit__ method returns a true value?", "python-help"),
-    ("Why do notifications follow the audit trail?", "aime-docs"),
+    ("How does a command find the running hub?", "aime-docs"),
 )
 
 console = Console(highlight=False)

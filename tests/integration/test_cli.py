@@ -292,6 +292,16 @@ def test_an_export_that_cannot_be_written_leaves_what_was_there(aime: Run, folde
     assert not list(folder.glob("*.partial"))
 
 
+def test_after_gc_the_past_is_gone_and_every_document_of_today_still_answers(aime: Run, folder: Path) -> None:
+    many = [{"document_id": f"d{n}", "content": f"Town number {n} lies on a river."} for n in range(600)]
+    aime("ingest", corpus(folder, *many, DOCUMENTS[1]))
+    aime("ingest", corpus(folder, {**many[0], "content": "Town number 0 lies on a hill."}, name="edit.jsonl"))
+    assert aime("gc", "--json").json == {"before": 602, "dropped": 1}
+    assert aime("query", "How long is the Nile?").out.startswith("It is 6,650 km long.")
+    assert aime("query", "Where does town number 0 lie?").out.startswith("Town number 0 lies on a hill.")
+    assert aime("gc", "--json").json == {"before": 602, "dropped": 0}
+
+
 # ---------------------------------------------------------------- eval, config, doctor
 
 

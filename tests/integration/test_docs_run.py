@@ -20,6 +20,7 @@ from hub.web import serve
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:8080"
+PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PAGES = ("README.md", "docs/for-external-systems.md")
 
 
@@ -91,7 +92,7 @@ async def test_the_question_of_the_readme_is_answered_from_the_document_of_the_r
 
 async def test_the_program_that_posts_many_documents_gets_a_result_for_each(url: str) -> None:
     text = (ROOT / "docs/for-external-systems.md").read_text()
-    [program] = [each for each in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.M) if "post_all" in each]
+    [program] = [each for each in PROGRAM.findall(text) if "post_all" in each]
     namespace: dict[str, Any] = {}
     exec(program, namespace)
     documents = [{"document_id": f"crm-{n}", "content": f"Note {n}."} for n in range(3)] + [{"document_id": "crm-3"}]
