@@ -39,5 +39,5 @@ class Schedule:
 def backoff(failures: int, retry_after: float | None = None) -> float:
     """Seconds to rest after so many failures in a row: doubling up to five minutes, half of it jitter, and never
     shorter than the other side asked for."""
-    longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures, 20))
+    longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(max(0, failures - 1), 20))
     return max(longest * random.uniform(0.5, 1.0), retry_after or 0.0)
