@@ -8,13 +8,15 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 REDACTED = "[redacted]"
 LOOP_TICK = 0.1
@@ -173,8 +175,28 @@ class Metrics:
             "The longest that the event loop was held up within the last minute.",
             registry=registry,
         )
+        self.attempts = Attempts()
+        registry.register(self.attempts)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
+
+
+class Attempts(Collector):
+    """Attempts of deliveries, counted by whoever sends them and asked for here. `counts` gives (endpoint, outcome,
+    number); whoever has the numbers sets it."""
+
+    def __init__(self) -> None:
+        self.counts: Callable[[], Iterable[tuple[str, str, int]]] = tuple
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "aime_delivery_attempts",
+            "Attempts to deliver a notification, by endpoint and outcome.",
+            labels=["endpoint", "outcome"],
+        )
+        for endpoint, outcome, number in self.counts():
+            family.add_metric([endpoint, outcome], number)
+        yield family
 
 
 class LoopWatchdog:

@@ -6,6 +6,7 @@ import itertools
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from functools import cache
 
 import structlog
@@ -49,6 +50,7 @@ def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None
     """The application that serves `hub` on `host`. Run it with `auto_decompress=False`, as `serve` does: bodies are
     decompressed here, under their cap."""
     metrics = Metrics()
+    metrics.attempts.counts = lambda: _attempts(hub)
     body_cap = hub.service.options.max_content_bytes * ESCAPED + ENVELOPE_BYTES
     site = Site(
         hub=hub,
@@ -85,6 +87,12 @@ async def _load_keys(app: web.Application) -> None:
 
 async def _end_streams(app: web.Application) -> None:
     app[SITE].closing = True
+
+
+def _attempts(hub: Hub) -> Iterator[tuple[str, str, int]]:
+    for endpoint in hub.dispatcher.health():
+        yield endpoint.name, "delivered", endpoint.delivered
+        yield endpoint.name, "failed", endpoint.failed
 
 
 class Door:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from pydantic import SecretStr
 
-from core.errors import AimeError, Forbidden, Unauthorized
+from core.errors import AimeError, Forbidden, StoreError, Unauthorized
 from core.model import EVERYONE, OPERATOR, Viewer
 from core.store.base import AuditRecord
 from hub.keys import SCOPES, KeyInfo, KeyRing, Scope
@@ -117,8 +117,13 @@ class Gate:
             "remote": request.remote,
             "suppressed": self._suppressed,
         }
-        self._suppressed = 0
-        self._audit(AuditRecord(ANYONE.actor, "auth.refused", request.remote or "", detail))
+        try:
+            self._audit(AuditRecord(ANYONE.actor, "auth.refused", request.remote or "", detail))
+        except StoreError:
+            # The store takes nothing. Nothing is let in either, so the refusal stands; it is counted.
+            self._suppressed += 1
+        else:
+            self._suppressed = 0
 
 
 def _require(scope: Scope, caller: Caller) -> Caller:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import structlog
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from core.answering.filters import parse_filters
-from core.errors import Forbidden, InvalidInput, InvalidQuery, NotFound
+from core.errors import AimeError, Busy, ConnectorError, Forbidden, InvalidInput, InvalidQuery, NotFound
 from core.index import Question
 from core.model import Answer, Status, Viewer
 from core.service import GraphService
 from core.store.base import ChangeSet, JournalItem
 from hub.callbacks import CallbackQuery
 from hub.net import check_url
-from hub.sdk import Ask
+from hub.sdk import Answers, Ask
 from hub.web.routes import Call, Reply, Route, reply
 
 TAG = "Questions"
 MAX_VERSION = 2**63 - 1
 MAX_URL = 2048
+ASK_SECONDS = 60.0
+"""How long a connector may take over a question."""
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 Version = Annotated[int, Field(ge=0, le=MAX_VERSION)]
 
@@ -128,7 +134,21 @@ async def ask_connector(call: Call) -> web.StreamResponse:
         raise NotFound(f"there is no connector {name[:64]!r} that answers questions")
     ask = await call.model(Ask)
     core = ViewerCore(call.service, call.caller.viewer, call.caller.actor)
-    return reply(await connector.answer(ask, core))
+    return reply(await _answer(connector, ask, core, name))
+
+
+async def _answer(connector: Answers, ask: Ask, core: ViewerCore, name: str) -> BaseModel:
+    """What the connector answers, in time. A defect of its own is told as one: the caller did nothing wrong."""
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            return await connector.answer(ask, core)
+    except AimeError:
+        raise
+    except TimeoutError:
+        raise Busy(f"connector {name!r} took longer than {ASK_SECONDS:.0f} s") from None
+    except Exception as error:
+        log.exception("question not answered", connector=name)
+        raise ConnectorError(f"connector {name!r} failed on this question") from error
 
 
 ROUTES = (

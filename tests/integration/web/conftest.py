@@ -11,6 +11,7 @@ import pytest
 
 from core.service import ServiceOptions, create_graph_service
 from hub.config import Config, load_config
+from hub.plugins import Plugins
 from hub.runtime import Hub
 from hub.web import serve
 from tests.integration.web.rig import OpenSite, Site
@@ -22,7 +23,11 @@ def open_site(tmp_path: Path) -> OpenSite:
 
     @asynccontextmanager
     async def open_(
-        config: str | None = None, *, options: ServiceOptions | None = None, listen: str = "127.0.0.1:0"
+        config: str | None = None,
+        *,
+        options: ServiceOptions | None = None,
+        listen: str = "127.0.0.1:0",
+        plugins: Plugins | None = None,
     ) -> AsyncIterator[Site]:
         settings = Config()
         if config is not None:
@@ -33,7 +38,7 @@ def open_site(tmp_path: Path) -> OpenSite:
             await create_graph_service(
                 f"sqlite:{tmp_path / 'test.db'}", options=options or ServiceOptions()
             ) as service,
-            Hub(settings, service=service) as hub,
+            Hub(settings, service=service, plugins=plugins) as hub,
             await serve(hub, listen) as server,
             aiohttp.ClientSession() as session,
         ):
