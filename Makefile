@@ -65,7 +65,7 @@ check: $(VENV)/.dev ## Lint, types, layers and unit tests, in less than 30 s
 lint: $(VENV)/.dev ## Style and layers: ruff and import-linter
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 
 types: $(VENV)/.dev ## Types: mypy, strict
 	$(BIN)/mypy

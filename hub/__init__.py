@@ -1,1 +1,4 @@
-"""The runtime: connectors in, notifications out, HTTP, the command line. Imports core; reaches connectors only through pluggy."""
+"""The runtime: connectors in, notifications out, HTTP, the command line.
+
+Imports core; reaches connectors only through pluggy.
+"""

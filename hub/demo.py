@@ -257,7 +257,7 @@ async def demo(folder: Path) -> None:
             console.print("[bold]6.[/bold] The outside system was told, with signatures that it verified:")
             show_webhook(receiver, len(receiver.verified))
         console.print("[bold]7.[/bold] SIGTERM: the hub finished what was on its way and ended with exit code 0")
-    console.print(NEXT)
+    console.print(NEXT, soft_wrap=True)
 
 
 def main() -> int:

@@ -80,7 +80,8 @@ async def intake(place: Place, files: Files, source: str | None) -> dict[str, An
             documents = _documents(records, places, target, tally)
             async with aclosing(target.ingest(documents)) as results:
                 async for result in results:
-                    where = places.popleft()
+                    # A batch that breaks off ends with a result for no document at all.
+                    where = places.popleft() if places else "the batch"
                     tally.add(result)
                     progress.update(task, completed=tally.counts.total())
                     if result.error is not None:
