@@ -101,6 +101,7 @@ async def _journal(call: Call, question: QueryRequest, callback_url: str) -> web
     )
     item = JournalItem(uuid.uuid4().hex, "query", payload.model_dump_json(), call.caller.actor)
     await call.service.write(ChangeSet(journal=(item,)))
+    call.site.hub.journal_arrived()
     return reply(QueryAccepted(query_id=item.id), status=202)
 
 
