@@ -95,8 +95,8 @@ class Shelf(Source):
 class Hook:
     """Receives: each request's body names a document, or what is to happen."""
 
-    def __init__(self, answer: Callable[[InboundRequest], Sequence[Change]]) -> None:
-        self.answer = answer
+    def __init__(self, reply: Callable[[InboundRequest], Sequence[Change]]) -> None:
+        self.reply = reply
 
     async def check(self) -> Health:
         return Health(ok=True)
@@ -105,7 +105,7 @@ class Hook:
         """Holds nothing open."""
 
     async def receive(self, request: InboundRequest) -> Sequence[Change]:
-        return self.answer(request)
+        return self.reply(request)
 
 
 class Queue:
