@@ -161,7 +161,8 @@ class Dispatcher:
     async def _follow(self) -> None:
         while not self._stopping.is_set():
             try:
-                if await self._follower.step(self._poll):
+                await self._wait_for_trail()
+                if await self._follower.step():
                     self._sender.wake()
             except StoreError as error:
                 _log.warning("notify.store", reason=error.message)
@@ -171,3 +172,16 @@ class Dispatcher:
         except StoreError as error:
             # The same stretch of the trail is read again after the next start; nothing is lost or doubled.
             _log.warning("notify.store", reason=error.message)
+
+    async def _wait_for_trail(self) -> None:
+        """Until the trail has grown, the patience has run out, or all is to stop."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        growing = asyncio.create_task(self._follower.wait(self._poll))
+        try:
+            done, _ = await asyncio.wait({stopping, growing}, return_when=asyncio.FIRST_COMPLETED)
+            if growing in done:
+                growing.result()
+        finally:
+            stopping.cancel()
+            growing.cancel()
+            await asyncio.gather(stopping, growing, return_exceptions=True)

@@ -53,13 +53,16 @@ class Follower:
             await self._write(Cursor(after=after, since=since))
             self._endpoints = wanting
 
-    async def step(self, patience: float) -> bool:
-        """Turn the next page of the trail into deliveries; whether there were any. Waits up to `patience` seconds for
-        the trail to grow."""
+    async def wait(self, patience: float) -> None:
+        """Wait up to `patience` seconds for the trail to grow. May be cancelled at any time."""
         if self._cursor is None or not self._endpoints:
             await asyncio.sleep(patience)
-            return False
-        if not await self._service.wait_for_trail(self._cursor.after, patience):
+        else:
+            await self._service.wait_for_trail(self._cursor.after, patience)
+
+    async def step(self) -> bool:
+        """Turn the next page of the trail into deliveries; whether there were any."""
+        if self._cursor is None or not self._endpoints:
             return False
         async with self._turn:
             page = await self._service.store.trail(self._cursor.after, PAGE)
