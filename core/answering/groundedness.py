@@ -32,6 +32,7 @@ class Calibration:
     """A logistic model of the components, and the score from which an answer is given. `id` names the fit."""
 
     id: str
+    fitted_on: str
     intercept: float
     coefficients: Mapping[str, float]
     answer_from: float

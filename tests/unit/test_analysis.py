@@ -200,7 +200,7 @@ def test_a_document_mentions_its_own_title_wherever_it_stands() -> None:
 
 def test_spellings_of_one_name_are_one_entity_and_types_keep_apart() -> None:
     assert normalise("  “Ada   LOVELACE”, ") == normalise("ada lovelace") == "ada lovelace"
-    assert normalise("Ｆｕｌｌ") == "full"
+    assert normalise("\uff26\uff55ll") == "full"
     assert entity_id(EntityType.NAME, "x") != entity_id(EntityType.TAG, "x")
     assert 0 <= entity_id(EntityType.NAME, "x") < 2**63
     assert entity("!!!") is None

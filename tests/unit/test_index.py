@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -227,14 +227,14 @@ def test_an_empty_index_finds_nothing() -> None:
 
 
 @pytest.fixture
-def filled(tmp_path: Path, log: GraphLog) -> Iterator[tuple[Path, GraphLog]]:
+def filled(tmp_path: Path, log: GraphLog) -> tuple[Path, GraphLog]:
     for number in range(20):
         log.put(
             f"d{number}", f"Number {number} is about topic{number % 3} and Ada Lovelace.", {"title": f"Page {number}"}
         )
     index = indexed(log.entries, tmp_path / "index")
     index.close()
-    yield tmp_path / "index", log
+    return tmp_path / "index", log
 
 
 def answers(index: Index) -> list[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -38,6 +39,11 @@ VIEWERS = [OPERATOR, EVERYONE, Viewer(frozenset({"staff"}))]
 document_ids = st.sampled_from([f"d{number}" for number in range(6)])
 contents = st.lists(st.sampled_from(SENTENCES), max_size=4).map("\n\n".join)
 accesses = st.sampled_from([None, ("staff",), ()])
+documents = st.tuples(
+    document_ids,
+    contents,
+    st.fixed_dictionaries({}, optional={"title": st.sampled_from(TITLES), "access": accesses}),
+)
 
 
 class IncrementalIndex(RuleBasedStateMachine):
@@ -46,7 +52,6 @@ class IncrementalIndex(RuleBasedStateMachine):
         self.log = GraphLog()
         self.directory = Path(tempfile.mkdtemp(prefix="index-"))
         self.index = self.opened()
-        self.pending = 0
 
     def opened(self) -> Index:
         index = Index(self.directory)
@@ -55,62 +60,48 @@ class IncrementalIndex(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "directory"):
+            self.equals_a_rebuild(as_of=self.log.version // 2, source=None)
             self.index.close()
             shutil.rmtree(self.directory)
 
     # -- the graph changes
 
-    @rule(id_=document_ids, content=contents, title=st.sampled_from([None, *TITLES]), access=accesses)
-    def put(self, id_: str, content: str, title: str | None, access: tuple[str, ...] | None) -> None:
-        metadata: dict[str, object] = {"source": id_[-1]}
-        if title is not None:
-            metadata["title"] = title
-        if access is not None:
-            metadata["access"] = access
-        self.log.put(id_, content, metadata)
+    @rule(documents=st.lists(documents, min_size=1, max_size=3))
+    def put(self, documents: list[tuple[str, str, dict[str, object]]]) -> None:
+        for id_, content, metadata in documents:
+            self.log.put(id_, content, {"source": id_[-1], **metadata})
 
     @precondition(lambda self: self.log.documents)
-    @rule(data=st.data(), access=accesses)
-    def change_access(self, data: st.DataObject, access: tuple[str, ...] | None) -> None:
-        self.log.access(data.draw(st.sampled_from(sorted(self.log.documents))), access)
-
-    @precondition(lambda self: self.log.documents)
-    @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
-        self.log.delete(data.draw(st.sampled_from(sorted(self.log.documents))))
+    @rule(data=st.data(), access=accesses, delete=st.booleans())
+    def change(self, data: st.DataObject, access: tuple[str, ...] | None, delete: bool) -> None:
+        id_ = data.draw(st.sampled_from(sorted(self.log.documents)))
+        if delete:
+            self.log.delete(id_)
+        else:
+            self.log.access(id_, access)
 
     # -- the index follows, or not yet
 
-    @rule(count=st.integers(1, 5))
-    def feed(self, count: int) -> None:
+    @rule(count=st.integers(1, 8), then=st.sampled_from(["ask", "ask", "flush", ""]))
+    def feed(self, count: int, then: str) -> None:
         start = self.index.version
         self.index.apply(self.log.entries[start : start + count])
+        if then == "ask":
+            self.index.search(Question("analytical engine"))
+        elif then == "flush":
+            self.index.flush()
 
-    @rule()
-    def flush(self) -> None:
-        self.index.flush()
-
-    @rule()
-    def ask_midway(self) -> None:
-        self.index.search(Question("analytical engine"))
-
-    @rule(count=st.integers(0, 40))
-    def restart(self, count: int) -> None:
+    @rule(count=st.integers(0, 20), torn=st.integers(0, 3000))
+    def restart(self, count: int, torn: int) -> None:
+        """The process ends, the last `torn` bytes of the vectors are lost, and `count` entries are fed at first."""
         self.index.close()
+        vectors = self.directory / "vectors"
+        os.truncate(vectors, max(vectors.stat().st_size - torn, 0))
         self.index = self.opened()
         self.index.apply(self.log.entries[:count])
 
-    @rule(cut=st.integers(0, 3000))
-    def lose_the_tail_of_the_vectors(self, cut: int) -> None:
-        self.index.close()
-        vectors = self.directory / "vectors"
-        with vectors.open("r+b") as file:
-            file.truncate(max(vectors.stat().st_size - cut, 0))
-        self.index = self.opened()
-
     # -- and in the end
 
-    @precondition(lambda self: self.log.version)
     @rule(as_of=st.integers(0, 1000), source=st.sampled_from([None, "1", "2"]))
     def equals_a_rebuild(self, as_of: int, source: str | None) -> None:
         self.index.apply(self.log.entries[self.index.version :])
@@ -151,4 +142,4 @@ def _entities(index: Index, viewer: Viewer) -> list[EntityView | None]:
 
 
 TestIncrementalIndex = IncrementalIndex.TestCase
-TestIncrementalIndex.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+TestIncrementalIndex.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
