@@ -124,7 +124,8 @@ class Embedder:
 
     def _learn(self, words: set[str]) -> None:
         """See to it that all these words are remembered."""
-        unknown = words - self._place.keys()
+        # Not `words - keys`: that would walk through all the keys.
+        unknown = {word for word in words if word not in self._place}
         if not unknown:
             return
         if len(self._place) + len(unknown) > _REMEMBERED_WORDS:
