@@ -10,6 +10,7 @@ from typing import TypedDict
 from benchmarks.corpus import read_documents
 from benchmarks.process import memory
 from core.service import create_graph_service
+from hub.cli.garbage import collect_rarely
 
 TICK_SECONDS = 0.005
 
@@ -25,6 +26,7 @@ class Ingested(TypedDict):
 
 async def hub(documents: str, store: str) -> Ingested:
     """Everything that the hub does with a document, until the last one is durable and can be asked for."""
+    collect_rarely()  # as every `aime` command does
     async with await create_graph_service(f"sqlite:{store}") as service:
         held = _Holds()
         watch = asyncio.create_task(held.watch())

@@ -23,6 +23,7 @@ from hub.cli import (
     query,
     run,
 )
+from hub.cli.garbage import collect_rarely
 from hub.telemetry import configure_logging
 
 FAILED = 1
@@ -55,6 +56,7 @@ def main() -> NoReturn:
     """The entry point. Ends the process with the exit code."""
     # A command says in one sentence what went wrong; its log, with the tracebacks, is for who asks for it.
     configure_logging(os.environ.get("AIME_LOG", "critical"))
+    collect_rarely()
     try:
         app(prog_name="aime")
     except (ConfigError, InvalidInput, PluginError) as error:

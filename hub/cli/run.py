@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hub.cli.garbage import collect_rarely
 from hub.cli.options import ConfigOption, JsonOption, StoreOption, config_path
 from hub.cli.output import print_json
 
@@ -83,6 +84,7 @@ async def _run(config: Config, *, as_json: bool) -> None:
         await serve(hub, config.hub.listen) as server,
     ):
         if await _ready(service, stopped):
+            collect_rarely()  # of the index, too, most is there to stay
             await _announce(hub, server.url, as_json=as_json)
         await stopped.wait()
 
