@@ -12,7 +12,7 @@ MAX_CHARS = 16 * 1024 * 1024
 
 
 class Tail:
-    """Entries without a gap, up to the head. A follower that is further behind reads the store, which tells the same."""
+    """Entries without a gap, up to the head. A follower further behind reads the store, which tells the same."""
 
     def __init__(self, max_chars: int = MAX_CHARS) -> None:
         self._entries: deque[LogEntry] = deque()

@@ -51,6 +51,6 @@ def _analyse_part(part: Sequence[Task]) -> list[Result]:
 def _analyse_one(document: Document, known: frozenset[bytes]) -> Result:
     try:
         return analyse(document, known)
-    except Exception as error:  # noqa: BLE001  # one document that breaks the analyser must not take its group along
-        log.error("analysis failed", document_id=document.document_id, exc_info=error)
+    except Exception as error:  # one document that breaks the analyser must not take its group along
+        log.exception("analysis failed", document_id=document.document_id)
         return error

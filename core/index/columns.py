@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-
 _STAGED = 4096
 
 
 class Column:
     """A one-dimensional array that grows by doubling. `values` is a view: do not keep it over a growth.
 
-    What is added waits in a list until it is looked at, or there is a lot of it: numpy takes many values at the price of
-    one.
+    What is added waits in a list until it is looked at, or there is a lot of it: numpy takes many values at the price
+    of one.
     """
 
     def __init__(self, dtype: npt.DTypeLike) -> None:

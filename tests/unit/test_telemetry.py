@@ -76,7 +76,8 @@ def test_a_log_line_is_json_with_time_level_and_logger(lines: io.StringIO) -> No
 
 def test_a_log_line_holds_no_secret_wherever_it_stands(lines: io.StringIO) -> None:
     log = structlog.stdlib.get_logger("hub.test")
-    log.info("got " + KEY, header={"authorization": "Bearer hunter2hunter2"}, url="https://u:hunter2@example.com")
+    message = f"got {KEY}"
+    log.info(message, header={"authorization": "Bearer hunter2hunter2"}, url="https://u:hunter2@example.com")
     logging.getLogger("other.library").warning("sent %s", KEY)
     log.error("failed", exc_info=ValueError(f"no such key {KEY}"))
     assert "Zm9v" not in lines.getvalue()
