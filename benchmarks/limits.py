@@ -1,17 +1,15 @@
-"""What the disk, a lexical index and an HTTP server alone allow: the measures that the hub's figures stand beside."""
+"""What the disk and a lexical index alone allow: the measure that taking a corpus in stands beside."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import apsw
 import tantivy
-from aiohttp import web
 
 from benchmarks.corpus import Json, read_documents
 
@@ -61,52 +59,3 @@ def _groups(documents: Iterator[Json]) -> Iterator[list[Json]]:
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-# ---------------------------------------------------------------- HTTP
-
-
-class BareServer:
-    """`POST /documents` that commits what arrives, in groups, and does nothing else."""
-
-    def __init__(self, db: apsw.Connection) -> None:
-        self._db = db
-        self._waiting: asyncio.Queue[tuple[Json, asyncio.Future[None]]] = asyncio.Queue()
-
-    def application(self) -> web.Application:
-        app = web.Application()
-        app.router.add_post("/documents", self._post)
-        app.cleanup_ctx.append(self._committing)
-        return app
-
-    async def _post(self, request: web.Request) -> web.Response:
-        document = await request.json()
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((document, done))
-        await done
-        return web.json_response({"document_id": document["document_id"], "status": "processed"})
-
-    async def _committing(self, _: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._commit())
-        yield
-        task.cancel()
-
-    async def _commit(self) -> None:
-        while True:
-            group = [await self._waiting.get()]
-            while len(group) < GROUP and not self._waiting.empty():
-                group.append(self._waiting.get_nowait())
-            await asyncio.to_thread(write_rows, self._db, [document for document, _ in group])
-            for _, done in group:
-                done.set_result(None)
-
-
-async def serve(folder: str) -> None:
-    """Write the address to `folder/url`, then serve until ended."""
-    runner = web.AppRunner(BareServer(rows_database(Path(folder) / "bare.db")).application(), access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    (Path(folder) / "url").write_text(f"http://{host}:{port}", encoding="ascii")
-    await asyncio.Event().wait()

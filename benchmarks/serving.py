@@ -45,9 +45,10 @@ def hub(store: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def bare(folder: Path) -> Iterator[Server]:
-    """`limits.serve`, the server that only commits."""
-    command = [sys.executable, "-m", "benchmarks.process", "limits", "serve", json.dumps({"folder": str(folder)})]
+def bare(folder: Path, store: Path) -> Iterator[Server]:
+    """`bare.serve`, the server that only commits; `store` holds what it is to commit."""
+    arguments = json.dumps({"folder": str(folder), "store": str(store)})
+    command = [sys.executable, "-m", "benchmarks.process", "bare", "serve", arguments]
     url = folder / "url"
     with _served(command, folder / "bare.log", lambda _: url.read_text() if url.exists() else None, bool) as server:
         yield server
