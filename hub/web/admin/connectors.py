@@ -72,6 +72,7 @@ class ConnectorItem(BaseModel):
 
 class ConnectorList(BaseModel):
     connectors: list[ConnectorItem]
+    config_error: str | None = Field(description="Why the configuration file as it is now is not what runs.")
 
 
 class RunOptions(BaseModel):
@@ -110,8 +111,10 @@ class QuarantineEntry(BaseModel):
 
 
 async def list_connectors(call: Call) -> web.StreamResponse:
-    instances = call.site.hub.instances.values()
-    return reply(ConnectorList(connectors=[ConnectorItem.of(instance) for instance in instances]))
+    hub = call.site.hub
+    items = [ConnectorItem.of(instance) for instance in hub.instances.values()]
+    error = None if hub.config_error is None else redact_text(hub.config_error)
+    return reply(ConnectorList(connectors=items, config_error=error))
 
 
 async def run_connector(call: Call) -> web.StreamResponse:
