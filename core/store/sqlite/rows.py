@@ -6,6 +6,7 @@ import json
 from array import array
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -37,7 +38,7 @@ def unpack(blob: bytes) -> tuple[int, ...]:
 
 
 def pack_pairs(pairs: Iterable[tuple[int, int]]) -> bytes:
-    return array("I", (number for pair in pairs for number in pair)).tobytes()
+    return array("I", chain.from_iterable(pairs)).tobytes()
 
 
 def unpack_pairs(blob: bytes) -> tuple[tuple[int, int], ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -16,15 +17,10 @@ from core.store.base import AuditRecord, ChangeSet, PreparedChange
 from core.store.sqlite.connection import transaction
 from core.store.sqlite.rows import as_list, moment, pack, pack_pairs, select, unpack
 
-INSERT_DOCUMENT = (
-    "INSERT INTO documents (v_from, document_id, content_hash, metadata, origin, chunk_ids, chunk_starts)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
-INSERT_DELIVERY = (
-    # The id is made from what the delivery is about, so a follower that reads its cursor's stretch again adds nothing.
-    "INSERT INTO deliveries (id, endpoint, event, subject, payload, target, created_at, next_attempt_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
-)
+ROWS_AT_ONCE = (100, 10, 1)
+"""Sizes of multi-row inserts: few, so that their statements stay prepared."""
+DOCUMENT = "documents (v_from, document_id, content_hash, metadata, origin, chunk_ids, chunk_starts)"
+DELIVERY = "deliveries (id, endpoint, event, subject, payload, target, created_at, next_attempt_at)"
 REPLAY = (
     "UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = ?, error = NULL"
     " WHERE id = ? AND state <> 'pending'"
@@ -111,7 +107,7 @@ class _GroupWriter:
             self._rows.audit.extend(self._audit_row(record) for record in change_set.audit)
         if changes:
             self._flush_graph()
-        self._insert("INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)", self._rows.audit)
+        self._insert("audit (at, actor, action, subject, detail)", self._rows.audit)
         for change_set in group:
             self._small_tables(change_set)
         return entries
@@ -233,12 +229,9 @@ class _GroupWriter:
         rows = self._rows
         self._next_chunk += 1
         rows.chunks.append((id_, version, document_id, draft.hash, draft.text, pack_pairs(draft.sentences)))
-        for n, mention in enumerate(draft.mentions):
-            entity = mention.entity
+        for n, (entity, *found) in enumerate(draft.mentions):
             rows.entities[entity.id] = entity
-            rows.mentions.append(
-                (id_, n, entity.id, mention.sentence, mention.start, mention.end, mention.extractor, mention.confidence)
-            )
+            rows.mentions.append((id_, n, entity.id, *found))
         for n, relation in enumerate(draft.relations):
             rows.relations.append(self._relation_row(id_, n, relation))
         return id_
@@ -254,14 +247,14 @@ class _GroupWriter:
 
     def _flush_graph(self) -> None:
         rows = self._rows
-        self._insert("UPDATE documents SET v_to = ? WHERE v_from = ?", rows.closed)
-        self._insert(INSERT_DOCUMENT, rows.documents)
-        self._insert("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)", rows.chunks)
-        entities = [(e.id, e.type.value, e.name, e.label) for e in self._known.unknown(rows.entities)]
-        self._insert("INSERT INTO entities VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", entities)
-        self._insert("INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows.mentions)
-        self._insert("INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?)", rows.relations)
-        self._insert("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows.log)
+        self._each("UPDATE documents SET v_to = ? WHERE v_from = ?", rows.closed)
+        self._insert(DOCUMENT, rows.documents)
+        self._insert("chunks", rows.chunks)
+        entities = self._known.unknown(rows.entities)
+        self._insert("entities", entities, "ON CONFLICT DO NOTHING")
+        self._insert("mentions", rows.mentions)
+        self._insert("relations", rows.relations)
+        self._insert("log", rows.log)
         self._db.execute("UPDATE graph SET version = ?, next_chunk = ?", (self._version, self._next_chunk))
 
     # -- the small tables
@@ -273,16 +266,18 @@ class _GroupWriter:
             else:
                 self._db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (scope, key, value))
         self._insert(
-            "INSERT INTO journal (id, kind, payload, actor) VALUES (?, ?, ?, ?)",
+            "journal (id, kind, payload, actor)",
             [(item.id, item.kind, item.payload, item.actor) for item in change_set.journal],
         )
-        self._insert("DELETE FROM journal WHERE id = ?", [(id_,) for id_ in change_set.journal_done])
+        self._each("DELETE FROM journal WHERE id = ?", [(id_,) for id_ in change_set.journal_done])
         self._insert(
-            INSERT_DELIVERY,
+            DELIVERY,
             [
                 (d.id, d.endpoint, d.event, d.subject, d.payload, d.target, self._now, d.next_attempt_at.timestamp())
                 for d in change_set.deliveries
             ],
+            # The id is made from what the delivery is about: a follower that reads its stretch again adds nothing.
+            conflict="ON CONFLICT (id) DO NOTHING",
         )
         for a in change_set.attempts:
             next_at = a.next_attempt_at.timestamp()
@@ -294,11 +289,30 @@ class _GroupWriter:
                 "UPDATE deliveries SET state = ?, attempts = attempts + 1, next_attempt_at = ?, error = ? WHERE id = ?",
                 (a.state.value, next_at, a.error, a.delivery_id),
             )
-        self._insert(REPLAY, [(self._now, id_) for id_ in change_set.replays])
+        self._each(REPLAY, [(self._now, id_) for id_ in change_set.replays])
 
-    def _insert(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _each(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             self._db.executemany(statement, rows)
+
+    def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
+        """Insert many rows a statement. Each statement lets go of the interpreter's lock, and then waits for it behind all
+        other threads: that costs more than its rows do."""
+        for size, some in _portions(rows):
+            row = f"({', '.join('?' * len(some[0]))})"
+            statement = f"INSERT INTO {table} VALUES {', '.join([row] * size)} {conflict}"
+            together = [some[at : at + size] for at in range(0, len(some), size)]
+            self._db.executemany(statement, [tuple(chain.from_iterable(several)) for several in together])
+
+
+def _portions(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Sequence[tuple[Any, ...]]]]:
+    """All rows, in portions that are multiples of a size."""
+    start = 0
+    for size in ROWS_AT_ONCE:
+        end = len(rows) - (len(rows) - start) % size
+        if end > start:
+            yield size, rows[start:end]
+        start = end
 
 
 def collect(db: apsw.Connection, before: int, known: KnownEntities) -> int:
