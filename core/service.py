@@ -288,26 +288,35 @@ class GraphService:
         return found[:limit]
 
     async def changes(
-        self, after: int, *, limit: int = 100, wait: float = 0, viewer: Viewer = OPERATOR
+        self,
+        after: int,
+        *,
+        limit: int = 100,
+        wait: float = 0,
+        viewer: Viewer = OPERATOR,
+        began: int | None = None,
     ) -> list[LogEntry]:
         """The log past `after`, as far as `viewer` may see it; with `wait`, waits up to that many seconds for an entry.
 
-        Raises VersionUnavailable when entries past `after` were collected, or `after` is past the head."""
+        Who reads from 0 on names in `began` the floor that stood when it began: what was collected before then it does
+        not miss. Raises VersionUnavailable when entries past `after` were collected, or `after` is past the head."""
         if after > self._writer.head:
             raise VersionUnavailable(f"version {after} is not written yet; the head is {self._writer.head}")
         deadline = asyncio.get_running_loop().time() + wait
         while True:
             head = self._writer.head
-            if entries := await self._visible_changes(after, limit, viewer):
+            if entries := await self._visible_changes(after, limit, viewer, began):
                 return entries
             after = max(after, head)
             left = deadline - asyncio.get_running_loop().time()
             if self._writer.head <= head and (left <= 0 or not await self._writer.committed.wait(left)):
                 return []
 
-    async def _visible_changes(self, after: int, limit: int, viewer: Viewer) -> list[LogEntry]:
+    async def _visible_changes(self, after: int, limit: int, viewer: Viewer, began: int | None) -> list[LogEntry]:
         """Reads on past what is masked, so that an empty page means that there is nothing more."""
-        while entries := await self.store.changes(after, limit):
+        if after == 0 and began is None:
+            began = await self.store.floor()
+        while entries := await self.store.changes(after, limit, began=began):
             if visible := [entry for entry in entries if viewer.may_see(entry.access)]:
                 return visible
             after = entries[-1].version

@@ -46,6 +46,9 @@ class ChangeOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     after: int = Field(0, ge=0, le=2**63 - 1, description="The last version that is already known.")
+    began: int | None = Field(
+        None, ge=0, le=2**63 - 1, description="What the page before said: needed by who reads the log from 0 on."
+    )
     limit: int = Field(100, ge=1, le=1000)
     wait: float = Field(0, ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for the first entry (long poll).")
 
@@ -65,10 +68,12 @@ class ChangeItem(BaseModel):
 
 
 class ChangePage(BaseModel):
-    """Entries in order. `next` is the `after` of the next call; it moves past what the caller may not see."""
+    """Entries in order. `next` is the `after` of the next call; it moves past what the caller may not see. `began` goes
+    along with it: history that was collected before the reading began is not missed."""
 
     changes: list[ChangeItem]
     next: int
+    began: int
     graph_version: int
 
 
@@ -79,24 +84,31 @@ async def get_version(call: Call) -> web.StreamResponse:
 async def list_changes(call: Call) -> web.StreamResponse:
     options = call.params(ChangeOptions)
     if EVENT_STREAM in call.request.headers.get(hdrs.ACCEPT, ""):
-        return await _stream_changes(call, _resume_from(call, options.after))
+        return await _stream_changes(call, _resume_from(call, options.after), options.began)
     after = options.after
+    began = await _began(call, after, options.began)
     deadline = asyncio.get_running_loop().time() + options.wait
     while True:
         left = deadline - asyncio.get_running_loop().time()
         wait = max(0.0, min(SLICE_SECONDS, left))
-        entries, after = await _read_on(call, after, options.limit, wait)
+        entries, after = await _read_on(call, after, began, options.limit, wait)
         if entries or left <= 0 or call.ending:
             head = await call.service.head()
-            return reply(
-                ChangePage(changes=[ChangeItem.of(entry) for entry in entries], next=after, graph_version=head)
-            )
+            items = [ChangeItem.of(entry) for entry in entries]
+            return reply(ChangePage(changes=items, next=after, began=began, graph_version=head))
 
 
-async def _read_on(call: Call, after: int, limit: int, wait: float) -> tuple[list[LogEntry], int]:
+async def _began(call: Call, after: int, began: int | None) -> int:
+    """The floor that stood when the caller began to read, as far as it says so."""
+    if after == 0:
+        return await call.service.store.floor()
+    return after if began is None else began
+
+
+async def _read_on(call: Call, after: int, began: int, limit: int, wait: float) -> tuple[list[LogEntry], int]:
     """The next entries that the caller may see, and the version up to which the log is then read."""
     head = await call.service.head()
-    entries = await call.service.changes(after, limit=limit, wait=wait, viewer=call.caller.viewer)
+    entries = await call.service.changes(after, limit=limit, wait=wait, viewer=call.caller.viewer, began=began)
     return entries, entries[-1].version if entries else max(after, head)
 
 
@@ -110,9 +122,10 @@ def _resume_from(call: Call, after: int) -> int:
     return max(after, int(last))
 
 
-async def _stream_changes(call: Call, after: int) -> web.StreamResponse:
+async def _stream_changes(call: Call, after: int, said: int | None) -> web.StreamResponse:
+    began = await _began(call, after, said)
     # The first read comes before the head of the answer, so that a version out of reach is still told by a status.
-    entries, after = await _read_on(call, after, STREAM_PAGE, 0)
+    entries, after = await _read_on(call, after, began, STREAM_PAGE, 0)
     response = await call.stream(EVENT_STREAM)
     clock = asyncio.get_running_loop().time
     written = clock()
@@ -125,7 +138,7 @@ async def _stream_changes(call: Call, after: int) -> web.StreamResponse:
             elif clock() - written >= HEARTBEAT_SECONDS:
                 await _send(response, b": still here\n\n")
                 written = clock()
-            entries, after = await _read_on(call, after, STREAM_PAGE, SLICE_SECONDS)
+            entries, after = await _read_on(call, after, began, STREAM_PAGE, SLICE_SECONDS)
     except (ConnectionError, TimeoutError):
         call.abort()
     return response

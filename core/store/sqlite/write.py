@@ -296,8 +296,8 @@ class _GroupWriter:
             self._db.executemany(statement, rows)
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
-        """Insert many rows a statement. Each statement lets go of the interpreter's lock, and then waits for it behind all
-        other threads: that costs more than its rows do."""
+        """Insert many rows a statement. Each statement lets go of the interpreter's lock, and then waits for it behind
+        all other threads: that costs more than its rows do."""
         for size, some in _portions(rows):
             row = f"({', '.join('?' * len(some[0]))})"
             statement = f"INSERT INTO {table} VALUES {', '.join([row] * size)} {conflict}"

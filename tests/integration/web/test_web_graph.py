@@ -168,6 +168,19 @@ async def test_changes_that_are_asked_wrongly_are_422(site: Site, query: str) ->
     await site.call("GET", f"/changes?{query}", status=422)
 
 
+async def test_who_begins_at_0_after_a_collection_reads_on_page_by_page(site: Site) -> None:
+    for name in ("a", "b", "gone"):
+        await site.add(name, f"About {name}.")
+    await site.call("DELETE", "/documents/gone")
+    await site.add("c", "About c.")
+    await site.post("/admin/gc", {"before": 4})
+    first = (await site.call("GET", "/changes?limit=1")).json
+    assert [change["document_id"] for change in first["changes"]] == ["a"]
+    second = (await site.call("GET", f"/changes?limit=9&after={first['next']}&began={first['began']}")).json
+    assert [change["document_id"] for change in second["changes"]] == ["b", "c"]
+    await site.call("GET", f"/changes?after={first['next']}", status=410)
+
+
 async def test_changes_that_were_collected_are_410_and_the_log_is_read_anew_from_0(site: Site) -> None:
     for text in ("One.", "Two.", "Three."):
         await site.add("a", text)
