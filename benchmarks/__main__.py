@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,7 +34,7 @@ def main() -> int:
         for figure in figures:
             with console.status(figure.__name__.replace("_", " ")):
                 found.append(figure(bench))
-    return _report(found, options.output, judged=not options.quick)
+    return report(found, options.output, judged=not options.quick)
 
 
 def _options() -> argparse.Namespace:
@@ -54,7 +55,8 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _report(figures: list[Figure], output: Path, *, judged: bool) -> int:
+def report(figures: Sequence[Figure], output: Path, *, judged: bool) -> int:
+    """Write and print them; the exit code."""
     output.write_text(json.dumps([figure.as_json() for figure in figures], indent=2) + "\n", encoding="utf-8")
     table = Table()
     table.add_column("figure")

@@ -1,0 +1,56 @@
+"""The benchmarks run, and write what scripts read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import report
+from benchmarks.figures import Figure
+
+ROOT = Path(__file__).parents[2]
+KEYS = {"name", "value", "unit", "limit", "ratio", "floor"}
+
+
+def bench(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_a_quick_run_measures_every_figure_and_writes_them_as_a_list(tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    done = bench("--quick", "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(output.read_text(encoding="utf-8"))
+    assert all(figure.keys() == KEYS for figure in figures)
+    assert all(figure["value"] > 0 for figure in figures)
+    assert all(
+        figure["ratio"] is None or abs(figure["ratio"] - figure["value"] / figure["limit"]) < 1e-9 for figure in figures
+    )
+    promised = {figure["name"]: figure["floor"] for figure in figures if figure["floor"] is not None}
+    assert {floor for name, floor in promised.items() if "(at most)" not in name} == {0.12, 0.4}
+    assert len(promised) == 7
+    for figure in figures:
+        assert figure["name"] in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("figure", "code"),
+    [
+        (Figure("fast enough", 12.0, "passages/s", 100, 0.12), 0),
+        (Figure("too slow", 11.9, "passages/s", 100, 0.12), 1),
+        (Figure("small enough (at most)", 500.0, "MB", 500, 1.0), 0),
+        (Figure("too large (at most)", 501.0, "MB", 500, 1.0), 1),
+        (Figure("told only", 1000.0, "ms"), 0),
+    ],
+)
+def test_a_broken_promise_ends_the_run_with_an_error_that_names_it(
+    figure: Figure, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report([figure], tmp_path / "bench.json", judged=True) == code
+    assert (f"broken: {figure.name}" in capsys.readouterr().err) == bool(code)
+    assert report([figure], tmp_path / "bench.json", judged=False) == 0
