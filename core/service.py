@@ -26,15 +26,13 @@ from core.model import (
     EntityView,
     Hit,
     LogEntry,
-    Metadata,
-    Problem,
     ProcessResult,
-    Status,
     StoredDocument,
     Upsert,
     Viewer,
 )
 from core.reader import Reader
+from core.records import answered, rejected, rejection
 from core.store.base import AuditRecord, ChangeSet
 from core.store.sqlite import SqliteStore
 from core.writer import Writer
@@ -131,7 +129,7 @@ class GraphService:
         try:
             document = self.parse(raw)
         except InvalidDocument as error:
-            self._writer.audit_soon(_rejection(error, origin, actor))
+            self._writer.audit_soon(rejection(error, origin, actor))
             raise
         return (await self.submit([Upsert(document)], origin=origin, actor=actor))[0]
 
@@ -164,7 +162,7 @@ class GraphService:
         try:
             document = item if isinstance(item, Document) else self.parse(item)
         except InvalidDocument as error:
-            also = ChangeSet(audit=(_rejection(error, origin, actor),))
+            also = ChangeSet(audit=(rejection(error, origin, actor),))
             await self.write(also)
             done: asyncio.Future[list[ProcessResult]] = asyncio.get_running_loop().create_future()
             done.set_result([rejected(error)])
@@ -187,7 +185,7 @@ class GraphService:
         """Commit the changes and `also` in one durable transaction; returns after it.
 
         Raises:
-            Busy: the queue is full and `wait` is false.
+            QueueFull: there is no room and `wait` is false.
             StoreError: nothing was written.
         """
         done = await self._writer.enqueue(changes, origin=origin, actor=actor, also=also, wait=wait)
@@ -229,7 +227,7 @@ class GraphService:
         ids = {chunk.document_id for chunk in chunks.values()}
         documents = await self.store.documents(ids, ranking.graph_version)
         answer = await self._reader.ask(lambda _: compose(question, ranking, chunks, documents))
-        self._writer.audit_soon(_answered(answer, actor))
+        self._writer.audit_soon(answered(answer, actor))
         return answer
 
     async def retrieve(
@@ -397,51 +395,9 @@ async def _each(
             yield document
 
 
-def rejected(error: InvalidDocument) -> ProcessResult:
-    """The result of a document that was refused."""
-    problem = Problem(code=error.code, field=error.field, message=error.reason)
-    document_id = None if error.document_id is None else printable(error.document_id)
-    return ProcessResult(document_id=document_id, status=Status.REJECTED, error=problem)
-
-
-def _rejection(error: InvalidDocument, origin: str, actor: str) -> AuditRecord:
-    return AuditRecord(
-        actor=actor,
-        action="document.rejected",
-        subject=printable(error.document_id or ""),
-        detail={
-            "status": "rejected",
-            "origin": origin,
-            "code": error.code,
-            "field": error.field,
-            "message": printable(error.reason[:500]),
-        },
-    )
-
-
-def printable(text: str) -> str:
-    """Text that any store and any terminal keeps: what is not printable is escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-def _answered(answer: Answer, actor: str) -> AuditRecord:
-    return AuditRecord(
-        actor=actor,
-        action="query.answered",
-        detail={
-            "status": "abstained" if answer.abstained else "answered",
-            "query": printable(answer.query[:500]),
-            "groundedness_score": answer.validation.groundedness_score,
-            "document_ids": list(dict.fromkeys(source.document_id for source in answer.sources)),
-            "graph_version": answer.graph_version,
-        },
-    )
-
-
 __all__ = [
     "DocumentView",
     "GraphService",
-    "Metadata",
     "ServiceOptions",
     "create_graph_service",
     "rejected",

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from core.errors import Busy, CommitConflict, StoreError, StoreUnavailable
+from core.errors import CommitConflict, QueueFull, StoreError, StoreUnavailable
 from core.model import (
     Change,
     ChunkDraft,
@@ -89,12 +89,12 @@ class Writer:
     ) -> asyncio.Future[list[ProcessResult]]:
         """Take a submission once there is room; the future is done when it is committed.
 
-        Raises Busy when there is no room and `wait` is false, StoreUnavailable when the writer is closed.
+        Raises QueueFull when there is no room and `wait` is false, StoreUnavailable when the writer is closed.
         """
         submission = Submission(changes, origin, actor, also, asyncio.get_running_loop().create_future())
         while not self._has_room(submission):
             if not wait:
-                raise Busy("the writer's queue is full", retry_after=1.0)
+                raise QueueFull("the writer's queue is full", retry_after=1.0)
             await self._room.wait(None)
         self._check_open()
         self._waiting.append(submission)

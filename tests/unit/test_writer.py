@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import Busy, StoreFull, StoreUnavailable
+from core.errors import QueueFull, StoreFull, StoreUnavailable
 from core.model import AccessChanged, Change, ChunkDraft, Delete, Document, Failure, ProcessResult, Status, Upsert
 from core.store.base import AuditRecord, ChangeSet
 from core.store.sqlite import SqliteStore
@@ -165,12 +165,12 @@ async def test_what_arrives_while_a_group_is_written_shares_the_next_commit(
     assert commits <= 2
 
 
-async def test_a_full_queue_says_busy_or_waits_for_room(writer: Writer, analysis: WholeText) -> None:
+async def test_a_full_queue_says_so_or_waits_for_room(writer: Writer, analysis: WholeText) -> None:
     analysis.free.clear()
     taken = [
         await writer.enqueue([upsert(f"d{n}", "One.")], origin="api", actor="t", also=ChangeSet()) for n in range(8)
     ]
-    with pytest.raises(Busy):
+    with pytest.raises(QueueFull):
         await writer.enqueue([upsert("x", "One.")], origin="api", actor="t", also=ChangeSet(), wait=False)
     waiting = asyncio.create_task(submit(writer, upsert("y", "One.")))
     await asyncio.sleep(0)
