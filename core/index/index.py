@@ -32,7 +32,7 @@ from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking
 from core.index.retrieval import Evidence, best, rank
-from core.index.vectors import Embedder, VectorFile
+from core.index.vectors import EmbeddingTable, VectorFile
 from core.index.view import View
 from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
 
@@ -61,7 +61,7 @@ class Index:
         self._entities = Entities()
         self._links = Links()
         self._gazetteer = Gazetteer()
-        self._embedder = Embedder()
+        self._embedder = EmbeddingTable()
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
 
     # -- life

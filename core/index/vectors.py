@@ -1,13 +1,12 @@
-"""Static embeddings: the mean of a text's word vectors, at unit length."""
+"""Static embeddings: the mean of a text's token vectors, at unit length."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import re
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,6 @@ from core.analysis.english import STOP_WORDS
 from core.analysis.stems import spaced
 
 DIMENSIONS = 256
-_GROUP = 32
-"""Texts whose new words are tokenised in one call."""
-_REMEMBERED_WORDS = 32_768
-_WORD_CHARS = 64
-"""Longer words are data; their first characters stand for them."""
-_WORD = re.compile(r"\w+")
 _ROW_BYTES = DIMENSIONS * 4
 
 Vectors = npt.NDArray[np.float32]
@@ -45,10 +38,10 @@ class EmbeddingTable:
     def id(self) -> str:
         """Names the table and tokenizer: another one makes other vectors."""
         sizes = f"{self._weights.name}:{self._weights.stat().st_size}:{self._vocabulary.stat().st_size}"
-        return hashlib.blake2b(sizes.encode(), digest_size=8).hexdigest()
+        return "tokens-" + hashlib.blake2b(sizes.encode(), digest_size=8).hexdigest()
 
     @cached_property
-    def _table(self) -> npt.NDArray[Any]:
+    def _halves(self) -> npt.NDArray[Any]:
         """Mapped, not read: a page that no token needs costs nothing. Layout: safetensors' header, then the matrix."""
         with self._weights.open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
@@ -57,6 +50,19 @@ class EmbeddingTable:
             raise ValueError(f"{self._weights.name} is not a float16 table of {DIMENSIONS} dimensions")
         offset = 8 + header_bytes + tensor["data_offsets"][0]
         return np.asarray(np.memmap(self._weights, np.float16, "r", offset=offset, shape=tuple(tensor["shape"])))
+
+    @cached_property
+    def _rows(self) -> Vectors:
+        """The same as single precision, filled in for the tokens that occur: zeroed pages cost nothing."""
+        return np.zeros(self._halves.shape, np.float32)
+
+    @cached_property
+    def _filled(self) -> npt.NDArray[np.bool_]:
+        """Which rows are filled in. Those of stop words stay zero, so that they do not count."""
+        filled = np.zeros(len(self._halves), np.bool_)
+        for piece, token in self._tokenizer.get_vocab().items():
+            filled[token] = piece.lstrip("▁").lower() in STOP_WORDS
+        return filled
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -68,81 +74,24 @@ class EmbeddingTable:
         tokenizer.no_truncation()
         return tokenizer
 
-    @cached_property
-    def _opens_word(self) -> npt.NDArray[np.bool_]:
-        """Which tokens begin with the mark of a space. No token holds one further in, so each word has exactly one."""
-        opens = np.zeros(len(self._table), np.bool_)
-        for piece, token in self._tokenizer.get_vocab().items():
-            opens[token] = piece.startswith("▁")
-        return opens
-
-    def token_sums(self, words: Sequence[str]) -> Vectors:
-        """The sum of each word's token vectors. Joined and tokenised at once, they cost half of what each alone
-        does."""
-        tokens = np.array(self._tokenizer.encode(" ".join(words), add_special_tokens=False).ids, np.int64)
-        sums: Vectors = np.add.reduceat(
-            self._table[tokens].astype(np.float32), np.flatnonzero(self._opens_word[tokens])
-        )
-        return sums
-
-
-@cache
-def embedding_table() -> EmbeddingTable:
-    """The table of this process: several indexes share it."""
-    return EmbeddingTable()
-
-
-class Embedder:
-    """Texts as the mean of their words' vectors, stop words left out.
-
-    The tokenizer's vocabulary does not reach across spaces, so a word's tokens are its own: each is tokenised once and
-    remembered, which is ten times faster than tokenising every text, and makes a text's vector independent of its
-    batch.
-    """
-
-    def __init__(self) -> None:
-        self._table = embedding_table()
-        self._place: dict[str, int] = {}
-        self._vectors: Vectors = np.zeros((0, DIMENSIONS), np.float32)
-
-    @property
-    def id(self) -> str:
-        """Names what makes the vectors."""
-        return f"words-{self._table.id}"
-
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """One unit vector for each text, shape (n, 256); zeros for a text without words."""
+        """One unit vector for each text, shape (n, 256): the mean of its tokens' vectors, stop words left out; zeros
+        for a text without any. A text's vector does not depend on its neighbours."""
         result = np.zeros((len(texts), DIMENSIONS), np.float32)
-        for first in range(0, len(texts), _GROUP):
-            group = [_words(text) for text in texts[first : first + _GROUP]]
-            self._learn(set().union(*group))
-            for row, words in enumerate(group, first):
-                if words:
-                    total = self._vectors[[self._place[word] for word in words]].sum(axis=0)
-                    result[row] = total / (np.sqrt(total @ total) or 1.0)
+        # Tokenising runs on all cores and without the interpreter's lock.
+        encodings = self._tokenizer.encode_batch_fast([spaced(text) for text in texts], add_special_tokens=False)
+        for row, encoding in enumerate(encodings):
+            tokens = np.array(encoding.ids, np.intp)
+            self._fill(tokens)
+            total = self._rows[tokens].sum(axis=0)
+            result[row] = total / (np.sqrt(total @ total) or 1.0)
         return result
 
-    def _learn(self, words: set[str]) -> None:
-        """See to it that all these words are remembered."""
-        # Not `words - keys`: that would walk through all the keys.
-        unknown = {word for word in words if word not in self._place}
-        if not unknown:
-            return
-        if len(self._place) + len(unknown) > _REMEMBERED_WORDS:
-            self._place.clear()
-            unknown = words
-        first, last = len(self._place), len(self._place) + len(unknown)
-        if last > len(self._vectors):
-            # Zeroed pages cost nothing until they are written to.
-            grown = np.zeros((max(_REMEMBERED_WORDS, last), DIMENSIONS), np.float32)
-            grown[:first] = self._vectors[:first]
-            self._vectors = grown
-        self._vectors[first:last] = self._table.token_sums([word[:_WORD_CHARS] for word in unknown])
-        self._place.update(zip(unknown, range(first, last), strict=True))
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in _WORD.findall(spaced(text)) if word.lower() not in STOP_WORDS]
+    def _fill(self, tokens: npt.NDArray[np.intp]) -> None:
+        fresh = tokens[~self._filled[tokens]]
+        if len(fresh):
+            self._rows[fresh] = self._halves[fresh]
+            self._filled[fresh] = True
 
 
 class VectorFile:
