@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from core.analysis.english import STOP_WORDS
 from core.analysis.stems import spaced
 
 DIMENSIONS = 256
+_REMEMBERED_WORDS = 200_000
+_WORD_CHARS = 64
+"""Longer words are data; their first characters stand for them."""
+_WORD = re.compile(r"\w+")
 _ROW_BYTES = DIMENSIONS * 4
 
 Vectors = npt.NDArray[np.float32]
@@ -33,12 +39,13 @@ class EmbeddingTable:
         package = Path(spec.origin).parent
         self._weights = package / "weights" / "l2_supercat_256.safetensors"
         self._vocabulary = package / "tokenizers" / "l2_supercat_tokenizer_config.json"
+        self._tokens: dict[str, list[int]] = {}
 
     @cached_property
     def id(self) -> str:
         """Names the table and tokenizer: another one makes other vectors."""
         sizes = f"{self._weights.name}:{self._weights.stat().st_size}:{self._vocabulary.stat().st_size}"
-        return "tokens-" + hashlib.blake2b(sizes.encode(), digest_size=8).hexdigest()
+        return "words-" + hashlib.blake2b(sizes.encode(), digest_size=8).hexdigest()
 
     @cached_property
     def _halves(self) -> npt.NDArray[Any]:
@@ -65,6 +72,14 @@ class EmbeddingTable:
         return filled
 
     @cached_property
+    def _opens_word(self) -> npt.NDArray[np.bool_]:
+        """Which tokens begin with the mark of a space. No token holds one further in, so each word has exactly one."""
+        opens = np.zeros(len(self._halves), np.bool_)
+        for piece, token in self._tokenizer.get_vocab().items():
+            opens[token] = piece.startswith("▁")
+        return opens
+
+    @cached_property
     def _tokenizer(self) -> Any:
         # The library is large; a hub that only reads its store's tables never needs it.
         from tokenizers import Tokenizer
@@ -77,15 +92,32 @@ class EmbeddingTable:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit vector for each text, shape (n, 256): the mean of its tokens' vectors, stop words left out; zeros
         for a text without any. A text's vector does not depend on its neighbours."""
+        words = [_WORD.findall(spaced(text)) for text in texts]
+        self._learn(set().union(*words))
+        known = self._tokens
         result = np.zeros((len(texts), DIMENSIONS), np.float32)
-        # Tokenising runs on all cores and without the interpreter's lock.
-        encodings = self._tokenizer.encode_batch_fast([spaced(text) for text in texts], add_special_tokens=False)
-        for row, encoding in enumerate(encodings):
-            tokens = np.array(encoding.ids, np.intp)
-            self._fill(tokens)
+        for row, found in enumerate(words):
+            tokens = np.fromiter(chain.from_iterable([known[word] for word in found]), np.intp)
             total = self._rows[tokens].sum(axis=0)
             result[row] = total / (np.sqrt(total @ total) or 1.0)
         return result
+
+    def _learn(self, words: set[str]) -> None:
+        """Remember the tokens of these words. No token reaches across a space, so a word's tokens are its own; to look
+        them up costs a tenth of finding them."""
+        unknown = [word for word in words if word not in self._tokens]
+        if not unknown:
+            return
+        if len(self._tokens) + len(unknown) > _REMEMBERED_WORDS:
+            self._tokens.clear()
+            unknown = list(words)
+        # Joined they cost half of what each costs alone.
+        joined = " ".join([word[:_WORD_CHARS] for word in unknown])
+        tokens = np.array(self._tokenizer.encode(joined, add_special_tokens=False).ids, np.intp)
+        self._fill(np.unique(tokens))
+        starts = np.flatnonzero(self._opens_word[tokens]).tolist()
+        found = tokens.tolist()
+        self._tokens.update(zip(unknown, map(found.__getitem__, map(slice, starts, [*starts[1:], None])), strict=True))
 
     def _fill(self, tokens: npt.NDArray[np.intp]) -> None:
         fresh = tokens[~self._filled[tokens]]
