@@ -26,7 +26,9 @@ from core.writer import Writer
 FEED = 256
 """Log entries applied at a time: a query waits for one such turn at the most."""
 LINGER_SECONDS = 0.2
-"""How long commits may gather before they are applied, unless somebody asks: together they cost a fraction."""
+BUSY_LINGER_SECONDS = 2.0
+"""How long commits may gather before they are applied, unless somebody asks: together they cost a fraction, and while
+documents keep coming the index would only compete with their commits."""
 RETRY_SECONDS = 1.0
 OPEN_SECONDS = 60.0
 """How long the first index may take to open."""
@@ -125,9 +127,17 @@ class Reader:
 
     async def _linger(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                await self._hurry.wait()
+            async with asyncio.timeout(BUSY_LINGER_SECONDS):
+                while not await self._hurried(LINGER_SECONDS) and self._writer.queued:
+                    pass
         self._hurry.clear()
+
+    async def _hurried(self, within: float) -> bool:
+        try:
+            async with asyncio.timeout(within):
+                return await self._hurry.wait()
+        except TimeoutError:
+            return False
 
     async def _catch_up(self) -> None:
         if self._index is None:

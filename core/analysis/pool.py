@@ -15,6 +15,9 @@ from core.model import ChunkDraft, Document
 
 log = structlog.stdlib.get_logger(__name__)
 
+INLINE_CHARS = 50_000
+"""A batch of less text takes a few milliseconds: less than handing it over costs while other threads are busy."""
+
 Task = tuple[Document, frozenset[bytes]]
 """A document and the hashes of the chunks already stored of it."""
 Result = tuple[ChunkDraft, ...] | Exception
@@ -34,6 +37,8 @@ class AnalysisPool:
 
     async def analyse(self, batch: Sequence[Task]) -> list[Result]:
         """One result for each, in order; what goes wrong with a document is its result, and stays with it."""
+        if sum(len(document.content) for document, _ in batch) < INLINE_CHARS:
+            return _analyse_part(batch)
         loop = asyncio.get_running_loop()
         size = -(-len(batch) // self._parts)
         parts = [batch[at : at + size] for at in range(0, len(batch), size)]
