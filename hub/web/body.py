@@ -120,10 +120,11 @@ class _Unpack:
             raise Malformed(f"the {self._encoding} body ends too early", field="body")
 
 
-async def read_bytes(request: web.Request, cap: int, budget: BodyBudget) -> bytes:
+async def read_bytes(request: web.Request, cap: int, budget: BodyBudget, *, within: float | None = None) -> bytes:
     """The whole body, decompressed. Its length is taken from the budget, and is the caller's to release.
 
-    Raises BodyTooLarge over `cap` bytes, and what `pieces` and the budget raise; then nothing is taken.
+    Raises BodyTooLarge over `cap` bytes, SlowBody when it is not whole `within` seconds, and what `pieces` and the
+    budget raise; then nothing is taken.
     """
     _check_size(request.content_length or 0, cap)
     if request.content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:
@@ -133,10 +134,14 @@ async def read_bytes(request: web.Request, cap: int, budget: BodyBudget) -> byte
         return whole
     body = bytearray()
     try:
-        async for piece in pieces(request):
-            budget.take(len(piece))
-            body += piece
-            _check_size(len(body), cap)
+        async with asyncio.timeout(within):
+            async for piece in pieces(request):
+                budget.take(len(piece))
+                body += piece
+                _check_size(len(body), cap)
+    except TimeoutError:
+        budget.release(len(body))
+        raise SlowBody(f"the body was not whole after {within:g} seconds") from None
     except BaseException:
         budget.release(len(body))
         raise

@@ -96,9 +96,10 @@ class Call:
             raise InvalidInput("is given more than once", field=twice[:200])
         return validate(model, dict(query))
 
-    async def body(self) -> bytes:
-        """The whole body, whatever it is."""
-        whole = await read_bytes(self.request, self.site.body_cap, self.site.budget)
+    async def body(self, cap: int | None = None, *, within: float | None = None) -> bytes:
+        """The whole body, whatever it is: of at most `cap` bytes (None: the server's), come in `within` seconds."""
+        cap = self.site.body_cap if cap is None else min(cap, self.site.body_cap)
+        whole = await read_bytes(self.request, cap, self.site.budget, within=within)
         self.held += len(whole)
         return whole
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import io
 import json
 import os
 from collections.abc import AsyncIterator
@@ -10,6 +12,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from hub.plugins import Plugins
+from hub.web import connectors
 from tests.integration.web import oracle
 from tests.integration.web.rig import OpenSite, Site
 
@@ -95,3 +98,35 @@ receive.secret = "{secret}"
         answer = (await site.call("POST", "/hooks/crm", data=body, headers=headers)).json
         assert answer["results"][0]["status"] == "processed"
         assert await site.service.head() == 1
+
+
+async def begin_webhook(site: Site, name: str, *, length: int, body: bytes = b"") -> bytes:
+    """Send the head of a webhook and `body`, never the rest; the status line that is answered all the same."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(f"POST /hooks/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n".encode() + body)
+    try:
+        async with asyncio.timeout(5):
+            return await reader.readline()
+    finally:
+        writer.close()
+
+
+async def test_a_webhook_for_nobody_is_refused_before_its_body_is_read(delphi: Site) -> None:
+    assert b" 404 " in await begin_webhook(delphi, "nobody", length=90_000_000)
+
+
+async def test_a_webhook_for_a_paused_connector_is_refused_before_its_body_is_read(delphi: Site) -> None:
+    await delphi.call("POST", "/admin/connectors/delphi/pause")
+    assert b" 503 " in await begin_webhook(delphi, "delphi", length=90_000_000)
+
+
+async def test_a_webhook_is_smaller_than_a_document_may_be(delphi: Site) -> None:
+    size = connectors.BODY_BYTES + 1
+    assert b" 413 " in await begin_webhook(delphi, "delphi", length=size)
+    answer = await delphi.call("POST", "/hooks/delphi", data=io.BytesIO(b" " * size), status=413)
+    assert answer.json["code"] == "body_too_large"
+
+
+async def test_a_webhook_has_a_time_in_which_it_has_to_be_whole(delphi: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connectors, "BODY_SECONDS", 0.2)
+    assert b" 408 " in await begin_webhook(delphi, "delphi", length=100, body=b"a little")
