@@ -10,11 +10,14 @@ from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from core.errors import ContentTooLarge, InvalidDocument
 
 MAX_ID_BYTES = 512
+MAX_TITLE_CHARS = 1_000
+MAX_METADATA_BYTES = 256 * 1024
+"""Of its JSON: what is longer is content."""
 DEFAULT_MAX_CONTENT_BYTES = 32 * 1024 * 1024
 
 ContentType = Literal["text/plain", "text/markdown", "text/html"]
@@ -34,7 +37,8 @@ def check_text(value: str) -> str:
     return value
 
 
-def _check_id(value: str) -> str:
+def check_id(value: str) -> str:
+    """Refuse what is no document id. Raises ValueError."""
     check_text(value)
     if not value.strip():
         raise ValueError("must not be empty")
@@ -107,7 +111,7 @@ class Metadata(BaseModel):
     __pydantic_extra__: dict[str, Annotated[JsonValue, BeforeValidator(_check_json)]]
 
     source: Text | None = None
-    title: Text | None = None
+    title: Annotated[Text, Field(max_length=MAX_TITLE_CHARS)] | None = None
     author: Texts = ()
     published_at: Instant | None = None
     updated_at: Instant | None = None
@@ -117,6 +121,15 @@ class Metadata(BaseModel):
     content_type: ContentType = "text/plain"
     access: Texts | None = None
     """The principals who may see it. None is public; an empty tuple is nobody."""
+
+    @model_validator(mode="after")
+    def _check_extent(self) -> Self:
+        for key in self.__pydantic_extra__:
+            check_text(key)
+        size = len(self.__pydantic_serializer__.to_json(self, exclude_defaults=True))
+        if size > MAX_METADATA_BYTES:
+            raise ValueError(f"is {size:,} bytes of JSON; at most {MAX_METADATA_BYTES:,} are taken")
+        return self
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object that the API returns: only what is set; an `author` or `tags` is always a list."""
@@ -128,7 +141,7 @@ class Document(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    document_id: Annotated[str, BeforeValidator(lambda v: _check_id(v) if isinstance(v, str) else v)]
+    document_id: Annotated[str, BeforeValidator(lambda v: check_id(v) if isinstance(v, str) else v)]
     content: Annotated[str, BeforeValidator(lambda v: check_text(v) if isinstance(v, str) else v)]
     metadata: Metadata = Field(default_factory=Metadata)
 

@@ -1,7 +1,8 @@
 """The one way out: an index that follows the log, and the questions asked of it.
 
 The index lives in a thread of its own, where feeding and searching take turns; so it needs no locks, and the event loop
-is never held. It is a view: whatever happens to it, it is made again from the log.
+is never held. One task owns it: only that task opens, feeds and replaces it. It is a view: whatever happens to it, it
+is made again from the log.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from core.errors import StoreUnavailable, VersionTimeout
+from core.errors import AimeError, StoreCorrupt, StoreError, StoreUnavailable, VersionTimeout
 from core.index import Index
 from core.pulse import Pulse
 from core.store.base import Store
@@ -30,12 +31,15 @@ BUSY_LINGER_SECONDS = 2.0
 """How long commits may gather before they are applied, unless somebody asks: together they cost a fraction, and while
 documents keep coming the index would only compete with their commits."""
 RETRY_SECONDS = 1.0
-OPEN_SECONDS = 60.0
-"""How long the first index may take to open."""
+RENEW_SECONDS = 600.0
 
 log = structlog.stdlib.get_logger(__name__)
 
 R = TypeVar("R")
+
+
+class IndexBroken(Exception):
+    """The index failed in a way that is not the question's fault: a damaged file, a full disk."""
 
 
 class Reader:
@@ -47,23 +51,28 @@ class Reader:
         self._writer = writer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._applied = Pulse()
-        self._hurry = asyncio.Event()
-        self._turn = asyncio.Lock()
-        """Held while the current index is fed or exchanged."""
+        self._wake = asyncio.Event()
+        """Somebody waits: do not linger."""
         self._index: Index | None = None
         self._floor = 0
+        self._broken = False
+        self._failures = 0
+        """In a row. An index that breaks again at once is kept in memory: its folder may be what is wrong."""
+        self._trouble: StoreError | None = None
+        """Why the log cannot be read."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._follow(), name="reader: follow the log")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._index is not None:
-            await self._run(self._index.close)
-        self._thread.shutdown()
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+            await self._close_index()
+        finally:
+            self._thread.shutdown()
 
     @property
     def version(self) -> int:
@@ -72,88 +81,116 @@ class Reader:
 
     @property
     def caught_up(self) -> bool:
-        return self._index is not None and self._index.version >= self._writer.head
+        return self._index is not None and not self._broken and self._index.version >= self._writer.head
 
     async def reach(self, version: int, timeout: float) -> None:
-        """Wait until the index has applied `version`. Raises VersionTimeout."""
+        """Wait until the index has applied `version`. Raises VersionTimeout, or the StoreError that keeps it back."""
         try:
             async with asyncio.timeout(timeout):
-                while self._index is None or self._index.version < version:
-                    self._hurry.set()
+                while self._index is None or self._broken or self._index.version < version:
+                    if self._trouble is not None:
+                        raise self._trouble
+                    self._wake.set()
                     await self._applied.wait(None)
         except TimeoutError:
             reason = f"the index is at version {self.version}; {version} was not reached in {timeout:g} s"
             raise VersionTimeout(reason) from None
 
     async def ask(self, question: Callable[[Index], R]) -> R:
-        """`question(index)` in the index's thread."""
-        if self._index is None:
-            raise StoreUnavailable("the index is being built")
-        return await self._run(question, self._index)
+        """`question(index)` in the index's thread. Raises what the question raises, and StoreUnavailable when the index
+        turns out to be broken; it is then made anew."""
+        if self._index is None or self._broken:
+            raise StoreUnavailable("the index is being made anew")
+        try:
+            return await self._on_index(question, self._index)
+        except IndexBroken as error:
+            log.warning("the index broke on a question", reason=str(error))
+            self._broken = True
+            self._rouse()
+            raise StoreUnavailable("the index is being made anew") from error
 
     async def renew(self) -> None:
-        """Make the index anew, once history has been collected; the old one answers until the new one is ready."""
-        # The follower sweeps away other indexes while it opens the first one.
-        await self.reach(0, OPEN_SECONDS)
+        """Make the index anew once history has been collected; the old one answers until the new one is ready. Raises
+        VersionTimeout when that takes more than `RENEW_SECONDS`."""
         floor = await self._store.floor()
-        if floor == self._floor:
-            return
-        fresh = await self._open(floor)
-        while await self._feed(fresh, floor):
-            pass
-        async with self._turn:
-            while await self._feed(fresh, floor):
-                pass
-            old, self._index, self._floor = self._index, fresh, floor
-            if old is not None:
-                await self._run(old.close)
-        await self._run(self._sweep, floor)
+        try:
+            async with asyncio.timeout(RENEW_SECONDS):
+                while self._floor < floor:
+                    self._rouse()
+                    await self._applied.wait(LINGER_SECONDS)
+        except TimeoutError:
+            raise VersionTimeout("the index was not made anew in time; it goes on being made") from None
 
     # -- following
 
     async def _follow(self) -> None:
         while True:
             try:
-                await self._catch_up()
-            except Exception:
-                # Whatever broke it (a full disk, a damaged file), the index is a view: begin again from the log.
-                log.exception("the index failed and is made anew", retry_seconds=RETRY_SECONDS)
-                await self._drop()
+                await self._keep_up()
+            except StoreError as error:
+                if self._trouble is None:
+                    log.warning("the log cannot be read", reason=error.message)
+                self._trouble = error
+                self._applied.beat()
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if self.caught_up:
-                await self._writer.committed.wait(None)
+            except IndexBroken as error:
+                self._failures += 1
+                log.warning("the index is made anew", reason=str(error), failures=self._failures)
+                await self._drop()
+                if self._failures > 1:
+                    await asyncio.sleep(RETRY_SECONDS)
+            else:
+                while self.caught_up and not self._wake.is_set():
+                    await self._writer.committed.wait(None)
                 await self._linger()
 
     async def _linger(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(BUSY_LINGER_SECONDS):
-                while not await self._hurried(LINGER_SECONDS) and self._writer.queued:
+                while not await self._woken(LINGER_SECONDS) and self._writer.queued:
                     pass
-        self._hurry.clear()
+        self._wake.clear()
 
-    async def _hurried(self, within: float) -> bool:
+    async def _woken(self, within: float) -> bool:
         try:
             async with asyncio.timeout(within):
-                return await self._hurry.wait()
+                return await self._wake.wait()
         except TimeoutError:
             return False
 
-    async def _catch_up(self) -> None:
+    def _rouse(self) -> None:
+        """Have the follower look now."""
+        self._wake.set()
+        self._writer.committed.beat()
+
+    async def _keep_up(self) -> None:
+        """Bring the index to the head of the log, having opened, mended or exchanged it as need be."""
+        if self._broken:
+            raise IndexBroken("a question found it broken")
+        floor = await self._store.floor()
         if self._index is None:
-            self._floor = await self._store.floor()
-            fresh = await self._open(self._floor)
-            await self._run(self._sweep, self._floor)
-            self._index = fresh
-        while True:
-            async with self._turn:
-                more = await self._feed(self._index, self._floor)
-                self._writer.tail.drop(self._index.version)
-                if not more:
-                    await self._run(self._index.flush)
+            fresh = await self._open(floor)
+            await self._run(self._sweep, floor)
+            self._index, self._floor = fresh, floor
+        while await self._feed(self._index, self._floor):
             self._applied.beat()
-            if not more:
-                return
+        if floor != self._floor:
+            await self._exchange(self._index, floor)
+        await self._on_index(Index.flush, self._index)
+        self._writer.tail.drop(self._index.version)
+        self._trouble = None
+        self._failures = 0
+        self._applied.beat()
+
+    async def _exchange(self, old: Index, floor: int) -> None:
+        """Replace an index that was begun at a lower floor. It answers, and is fed, until the new one is there."""
+        fresh = await self._open(floor)
+        while await self._feed(fresh, floor):
+            await self._feed(old, self._floor)
+            self._applied.beat()
+        self._index, self._floor = fresh, floor
+        await self._on_index(Index.close, old)
+        await self._run(self._sweep, floor)
 
     async def _feed(self, index: Index, floor: int) -> bool:
         """Apply the next stretch of the log to an index that was begun at this floor; whether there was one."""
@@ -161,32 +198,47 @@ class Reader:
         if not entries:
             entries = await self._store.changes(index.version, FEED, content=True, began=floor)
         if entries:
-            await self._run(index.apply, entries)
+            await self._on_index(Index.apply, index, entries)
         return bool(entries)
 
     async def _open(self, floor: int) -> Index:
-        index = Index(self._directory / str(floor) if self._directory else None)
-        await self._run(index.open, floor)
+        kept = self._directory is not None and self._failures < 2
+        index = Index(self._directory / str(floor) if self._directory is not None and kept else None)
+        await self._on_index(Index.open, index, floor)
         return index
 
-    async def _drop(self) -> None:
+    async def _close_index(self) -> None:
         index, self._index = self._index, None
-        await self._run(self._discard, index)
+        if index is not None:
+            try:
+                await self._on_index(Index.close, index)
+            except IndexBroken as error:
+                # It is a view, and is made again at the next start.
+                log.warning("the index did not close", reason=str(error))
 
-    def _discard(self, index: Index | None) -> None:
-        try:
-            if index is not None:
-                index.close()
-        except Exception:
-            log.exception("the broken index did not close")
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
+    async def _drop(self) -> None:
+        await self._close_index()
+        self._broken = False
+        if self._directory is not None:
+            await self._run(partial(shutil.rmtree, ignore_errors=True), self._directory)
 
     def _sweep(self, floor: int) -> None:
         """Remove the folders of indexes made before the floor rose."""
-        for folder in self._directory.iterdir() if self._directory else ():
+        for folder in self._directory.iterdir() if self._directory and self._directory.is_dir() else ():
             if folder.name != str(floor):
                 shutil.rmtree(folder, ignore_errors=True)
+
+    async def _on_index(self, work: Callable[..., R], *args: Any) -> R:
+        """Work on an index. Errors of the question pass; all others are raised as IndexBroken."""
+        try:
+            return await self._run(work, *args)
+        except StoreCorrupt as error:
+            raise IndexBroken(error.message) from error
+        except (AimeError, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # A panic in the index's native code derives from BaseException; it ends the call, not the process.
+            raise IndexBroken(f"{type(error).__name__}: {error}") from error
 
     async def _run(self, work: Callable[..., R], *args: Any) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,18 +19,21 @@ from core.index import Question, Ranking
 from core.model import (
     DEFAULT_MAX_CONTENT_BYTES,
     OPERATOR,
+    AccessChanged,
     Answer,
     Change,
     Delete,
     Document,
     EntitySummary,
     EntityView,
+    Failure,
     Hit,
     LogEntry,
     ProcessResult,
     StoredDocument,
     Upsert,
     Viewer,
+    check_id,
 )
 from core.reader import Reader
 from core.records import answered, rejected, rejection
@@ -98,10 +102,11 @@ class GraphService:
 
     async def close(self) -> None:
         """Commit what was taken, then close."""
-        await self._writer.close()
-        await self._reader.close()
-        self._analysis.close()
-        await self.store.close()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.store.close)
+            stack.callback(self._analysis.close)
+            stack.push_async_callback(self._reader.close)
+            stack.push_async_callback(self._writer.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -188,7 +193,8 @@ class GraphService:
             QueueFull: there is no room and `wait` is false.
             StoreError: nothing was written.
         """
-        done = await self._writer.enqueue(changes, origin=origin, actor=actor, also=also, wait=wait)
+        checked = [_checked(change) for change in changes]
+        done = await self._writer.enqueue(checked, origin=origin, actor=actor, also=also, wait=wait)
         return await done
 
     async def write(self, change_set: ChangeSet) -> None:
@@ -261,10 +267,17 @@ class GraphService:
         """One document with its text. Raises NotFound, VersionUnavailable."""
         as_of = self._writer.head if as_of_version is None else as_of_version
         found = (await self.store.documents([document_id], as_of)).get(document_id)
-        if found is None or not viewer.may_see(found.metadata.access):
+        if found is None or not viewer.may_see(found.metadata.access) or not await self._may_see_now(found, viewer):
             raise NotFound(f"there is no document {document_id!r}")
         chunks = await self.store.chunks(found.chunk_ids, as_of)
         return DocumentView(found, "".join(chunks[id_].text for id_ in found.chunk_ids))
+
+    async def _may_see_now(self, document: StoredDocument, viewer: Viewer) -> bool:
+        """Access that was tightened holds for the past, too; of a document that is gone, only the operator sees it."""
+        if viewer.principals is None or document.v_to is None:
+            return True
+        current = (await self.store.documents([document.document_id])).get(document.document_id)
+        return current is not None and viewer.may_see(current.metadata.access)
 
     async def documents(
         self,
@@ -345,7 +358,7 @@ class GraphService:
 
     async def ready(self) -> bool:
         """Whether the index has caught up with the log."""
-        return self._reader.caught_up
+        return self._reader.caught_up and not self._writer.stopped
 
     @property
     def index_version(self) -> int:
@@ -372,6 +385,16 @@ class GraphService:
         dropped = await self.store.gc(before)
         await self._reader.renew()
         return dropped
+
+
+def _checked(change: Change) -> Change:
+    """A change whose id can be none of a document is a failure; an upsert's id was checked with its document."""
+    if isinstance(change, Delete | AccessChanged):
+        try:
+            check_id(change.document_id)
+        except ValueError as error:
+            return Failure(f"document_id: {error}")
+    return change
 
 
 def _question(text: str, filters: Mapping[str, Any] | None, top_k: int, as_of: int | None, viewer: Viewer) -> Question:

@@ -78,6 +78,11 @@ class Writer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
+    def stopped(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._closing or self._failed is not None
+
+    @property
     def queued(self) -> int:
         """Documents that wait or are being written."""
         return self._documents
@@ -136,17 +141,27 @@ class Writer:
             if not self._waiting:
                 self._arrived.clear()
             if group or self._audit:
-                try:
-                    prepared = await self._prepare(group)
-                except BaseException as error:
-                    self._fail(group, error)
-                    if not isinstance(error, StoreError):
-                        raise
-                    prepared = []
-                await self._handover.put(prepared)
+                await self._hand_over(group)
             if self._closing and not self._waiting:
                 await self._handover.put(None)
                 return
+
+    async def _hand_over(self, group: Sequence[Submission], *, again: bool = False) -> None:
+        """Prepare a group for the committer. What breaks the preparation of a group is looked for one submission at a
+        time, so that it takes no other along."""
+        try:
+            await self._handover.put(await self._prepare(group, again=again))
+        except StoreError as error:
+            self._fail(group, error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the others; `_fail` logs it
+            if len(group) > 1:
+                for submission in group:
+                    await self._hand_over([submission], again=True)
+            else:
+                self._fail(group, error)
+        except BaseException as error:
+            self._fail(group, error)
+            raise
 
     def _take_group(self) -> list[Submission]:
         group: list[Submission] = []
@@ -163,13 +178,24 @@ class Writer:
 
     async def _commit_groups(self) -> None:
         while (prepared := await self._handover.get()) is not None:
-            try:
-                await self._commit(prepared)
-            except BaseException as error:
+            await self._commit_or_fail(prepared)
+
+    async def _commit_or_fail(self, prepared: list[Prepared]) -> None:
+        """Commit a group. As in the preparation, what breaks it fails alone."""
+        try:
+            await self._commit(prepared)
+        except StoreError as error:
+            log.warning("commit failed", error=str(error), submissions=len(prepared))
+            self._fail([item.submission for item in prepared], error)
+        except Exception as error:  # noqa: BLE001  # as above
+            if len(prepared) > 1:
+                for item in prepared:
+                    await self._commit_or_fail([item])
+            else:
                 self._fail([item.submission for item in prepared], error)
-                if not isinstance(error, StoreError):
-                    raise
-                log.warning("commit failed", error=str(error), submissions=len(prepared))
+        except BaseException as error:
+            self._fail([item.submission for item in prepared], error)
+            raise
 
     async def _commit(self, prepared: list[Prepared]) -> None:
         while True:
@@ -204,7 +230,13 @@ class Writer:
 
     def _fail(self, group: Sequence[Submission], error: BaseException) -> None:
         """Nothing of the group is written. Whoever submitted learns why, and may submit again."""
-        reason = error if isinstance(error, StoreError) else StoreUnavailable("the writer stopped")
+        if isinstance(error, StoreError):
+            reason = error
+        elif isinstance(error, Exception):
+            log.error("a submission could not be written", exc_info=error)
+            reason = StoreError(f"the change could not be written: {type(error).__name__}; the log says more")
+        else:
+            reason = StoreUnavailable("the writer stopped")
         for submission in group:
             self._land(submission)
             if not submission.done.done():

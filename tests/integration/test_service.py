@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import random
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.errors import ContentTooLarge, InvalidDocument, InvalidQuery, NotFound, VersionUnavailable
-from core.model import EVERYONE, OPERATOR, Document, Status, Upsert, Viewer
+from core.errors import (
+    ContentTooLarge,
+    InvalidDocument,
+    InvalidQuery,
+    NotFound,
+    StoreUnavailable,
+    VersionUnavailable,
+)
+from core.model import EVERYONE, OPERATOR, Delete, Document, Status, Upsert, Viewer
 from core.service import GraphService, ServiceOptions, create_graph_service
 
 TOWNS = {
@@ -190,6 +199,9 @@ async def test_a_stream_of_documents_gives_a_result_for_each_in_order(service: G
         ({"document_id": "a", "content": "x", "metadata": {"rank": 2**70}}, "metadata.rank"),
         ({"document_id": "a", "content": "x", "metadata": {"rank": float("nan")}}, "metadata.rank"),
         ({"document_id": "a", "content": "x", "metadata": {"content_type": "image/png"}}, "metadata.content_type"),
+        ({"document_id": "a", "content": "x", "metadata": {"title": "t" * 1001}}, "metadata.title"),
+        ({"document_id": "a", "content": "x", "metadata": {"notes": "n" * 300_000}}, "metadata"),
+        ({"document_id": "a", "content": "x", "metadata": {"a\x00": 1}}, "metadata"),
         ({"document_id": "a", "content": "x", "more": 1}, "more"),
     ],
 )
@@ -246,3 +258,54 @@ async def test_random_edits_deletes_and_restarts_lose_nothing(url: str) -> None:
                     await service.process_document(document_id=name, content=expected[name])
             held = {d.document_id: (await service.document(d.document_id)).text for d in await service.documents()}
             assert held == expected
+
+
+async def test_two_collections_at_once_leave_an_index_that_answers(url: str) -> None:
+    async with await create_graph_service(url) as service:
+        for n in range(30):
+            await service.process_document(document_id="a", content=f"Text number {n} of the river Lee.")
+        await asyncio.gather(service.gc(10), service.gc(10), service.gc(25), service.gc(25))
+        assert (await service.query("Which river is it?")).sources
+        await service.process_document(document_id="b", content="The river Lea is another.")
+        assert {s.document_id for s in (await service.query("Which river is another?")).sources} >= {"b"}
+
+
+async def test_an_index_whose_folder_vanishes_is_made_anew(url: str, tmp_path: Path) -> None:
+    async with await create_graph_service(url) as service:
+        await fill(service)
+        before = await told(service)
+        shutil.rmtree(tmp_path / "store.db-index")
+        await service.process_document(document_id="new", content="Something new under the sun.")
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    answers = await told(service)
+                    break
+                except StoreUnavailable:
+                    await service.changes(await service.head(), wait=0.05)
+        assert [found[:2] for found in answers] == [found[:2] for found in before]
+
+
+async def test_an_analysis_process_that_is_killed_takes_no_document_along(tmp_path: Path) -> None:
+    options = ServiceOptions(analysis_workers=1)
+    long = "A sentence that is long enough to leave the process for. " * 2000
+    async with await create_graph_service(f"sqlite:{tmp_path / 'p.db'}", options=options) as service:
+        await service.process_document(document_id="a", content=long)
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+        assert (await service.process_document(document_id="b", content=long)).status is Status.PROCESSED
+
+
+async def test_access_that_was_tightened_holds_for_the_past(service: GraphService) -> None:
+    await service.process_document(document_id="plan", content="Move the minster.")
+    await service.process_document(document_id="plan", content="Move the minster.", metadata={"access": ["board"]})
+    assert (await service.document("plan", as_of_version=1)).text == "Move the minster."
+    with pytest.raises(NotFound):
+        await service.document("plan", as_of_version=1, viewer=EVERYONE)
+
+
+async def test_a_delete_whose_id_can_be_none_is_a_recorded_rejection(service: GraphService) -> None:
+    results = await service.submit([Delete("\ud800"), Delete("")], origin="api", actor="t")
+    assert [r.status for r in results] == [Status.REJECTED, Status.REJECTED]
+    assert (await service.process_document(document_id="a", content="x")).status is Status.PROCESSED

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import QueueFull, StoreFull, StoreUnavailable
+from core.errors import QueueFull, StoreError, StoreFull, StoreUnavailable
 from core.model import AccessChanged, Change, ChunkDraft, Delete, Document, Failure, ProcessResult, Status, Upsert
 from core.store.base import AuditRecord, ChangeSet
 from core.store.sqlite import SqliteStore
@@ -212,12 +212,23 @@ async def test_a_record_written_soon_needs_no_other_write(writer: Writer, store:
     assert len(await store.trail(0, 9)) == 1
 
 
-async def test_nobody_waits_in_vain_when_the_writer_breaks(writer: Writer, store: SqliteStore) -> None:
-    async def broken(*_: object) -> list[list[int]]:
-        raise RuntimeError("a bug")
-
-    store.commit = broken  # type: ignore[method-assign]  # there is no honest way to make a bug happen
-    with pytest.raises(StoreUnavailable):
-        await submit(writer, upsert("a", "One."))
-    with pytest.raises(StoreUnavailable):
-        await submit(writer, upsert("b", "Two."))
+async def test_what_cannot_be_written_fails_alone_and_the_writer_goes_on(
+    writer: Writer, analysis: WholeText, store: SqliteStore
+) -> None:
+    analysis.free.clear()
+    first = await writer.enqueue([upsert("a", "One.")], origin="api", actor="t", also=ChangeSet())
+    # Submissions that wait behind the first one are one group. No text that SQLite takes holds a lone surrogate.
+    unwritable = ChangeSet(records={("checkpoint", "blog"): "\ud800"})
+    others = [
+        await writer.enqueue([upsert("b", "Two.")], origin="api", actor="t", also=ChangeSet()),
+        await writer.enqueue([upsert("c", "Three.")], origin="api", actor="t", also=unwritable),
+        await writer.enqueue([upsert("d", "Four.")], origin="api", actor="t", also=ChangeSet()),
+    ]
+    analysis.free.set()
+    await first
+    done = await asyncio.gather(*others, return_exceptions=True)
+    assert isinstance(done[1], StoreError)
+    assert set(await store.documents(["a", "b", "c", "d"])) == {"a", "b", "d"}
+    (later,) = await submit(writer, upsert("c", "Three."))
+    assert later.status is Status.PROCESSED
+    assert not writer.stopped

@@ -32,6 +32,8 @@ def translated(path: str) -> Iterator[None]:
         raise StoreUnavailable(f"{path}: the store is read-only") from error
     except (apsw.IOError, apsw.CantOpenError, apsw.BusyError, apsw.LockedError, apsw.PermissionsError) as error:
         raise StoreUnavailable(f"{path}: {error}") from error
+    except apsw.Error as error:
+        raise StoreError(f"{path}: {type(error).__name__}: {error}") from error
 
 
 class Connection:

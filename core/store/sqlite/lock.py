@@ -7,13 +7,14 @@ same machine speaks to it. The file is readable by its owner only, like the stor
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import StoreLocked, StoreUnavailable
+from core.errors import StoreFull, StoreLocked, StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,11 @@ class StoreLock:
             os.close(fd)
             raise self._locked() from error
         self._fd = fd
-        self._write(Holder(pid=os.getpid()))
+        try:
+            self._write(Holder(pid=os.getpid()))
+        except BaseException:
+            self.release()
+            raise
 
     def announce(self, url: str, token: str) -> None:
         """Say where the holder answers HTTP."""
@@ -73,8 +78,12 @@ class StoreLock:
         if self._fd is None:
             return
         text = json.dumps({"pid": holder.pid, "url": holder.url, "token": holder.token}).encode()
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, text, 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, text, 0)
+        except OSError as error:
+            kind = StoreFull if error.errno == errno.ENOSPC else StoreUnavailable
+            raise kind(f"{lock_path(self._store)}: cannot be written: {error.strerror}") from error
 
     def _locked(self) -> StoreLocked:
         holder = read_holder(self._store)
