@@ -44,7 +44,7 @@ def compose(
 ) -> Answer:
     """Answer from the ranked chunks, or abstain and say why. `chunks` and `documents` are the ranking's, by id."""
     candidates = sorted(_candidates(ranking, chunks, documents), key=lambda sentence: (-sentence.score, sentence.place))
-    chosen = sorted(_choose(candidates, ranking), key=lambda sentence: sentence.place)
+    chosen = sorted(_choose(candidates, ranking, question.top_k), key=lambda sentence: sentence.place)
     quotes = [sentence.quote for sentence in chosen]
     titles = [documents[sentence.chunk.document_id].metadata.title or "" for sentence in chosen]
     validation = validate(question.text, quotes, quotes, titles, ranking)
@@ -103,20 +103,23 @@ def _candidates(
                 yield Sentence((rank, number), chunk, ranked, quote, own, frozenset(about), score)
 
 
-def _choose(candidates: Sequence[Sentence], ranking: Ranking) -> list[Sentence]:
-    """The best sentence, then those that add to it: more of the question, or another document that a walk led to."""
+def _choose(candidates: Sequence[Sentence], ranking: Ranking, most: int) -> list[Sentence]:
+    """The best sentence, then those that add to it: more of the question, or another document that a walk led to. They
+    come from at most `most` documents."""
     total = sum(ranking.terms.values()) or 1.0
     chosen: list[Sentence] = []
     covered: set[str] = set()
+    quoted: set[str] = set()
     for sentence in candidates:
-        if any(_alike(sentence.own, other.own) for other in chosen):
+        elsewhere = sentence.chunk.document_id not in quoted
+        if (elsewhere and len(quoted) == most) or any(_alike(sentence.own, other.own) for other in chosen):
             continue
         added = sum(ranking.terms[term] for term in sentence.about - covered) / total
-        elsewhere = all(sentence.chunk.document_id != other.chunk.document_id for other in chosen)
         bridge = ranking.walked and elsewhere and sentence.ranked.score >= _STRONG * ranking.chunks[0].score
         if not chosen or added >= _NEW_COVERAGE or bridge:
             chosen.append(sentence)
             covered |= sentence.about
+            quoted.add(sentence.chunk.document_id)
         if len(chosen) == MAX_SENTENCES:
             break
     return chosen

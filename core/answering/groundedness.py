@@ -59,7 +59,7 @@ def validate(
     components = {
         "support": sum(s * n for s, n in zip(supports, lengths, strict=True)) / max(sum(lengths), 1),
         "coverage": coverage(question, [*quotes, *titles], ranking),
-        "margin": _margin(ranking),
+        "margin": ranking.margin,
         "similarity": max((chunk.dense for chunk in ranking.chunks[:3]), default=0.0),
     }
     rounded = {name: round(min(max(value, 0.0), 1.0), 4) for name, value in components.items()}
@@ -115,9 +115,3 @@ def _rare_names(question: str, ranking: Ranking) -> list[str]:
         if (start > 0 or " " in span) and not known.issuperset(stems(span)):
             names.append(span)
     return names
-
-
-def _margin(ranking: Ranking) -> float:
-    """How far the best document stands out from the fifth, as a share of its score."""
-    scores = [hit.score for hit in ranking.documents[:5]]
-    return (scores[0] - scores[-1]) / scores[0] if len(scores) > 1 and scores[0] > 0 else float(bool(scores))

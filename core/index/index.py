@@ -42,8 +42,10 @@ _COMMIT_CHUNKS = 1_000
 _VIEWS = 4
 _EVIDENCE = 12
 """Chunks handed on for composing an answer."""
+_MARGIN_DOCUMENTS = 5
+"""The best document is compared with this one, however few are asked for."""
 _DEPTH = 200
-"""Chunks that the words find, at least; deeper ones count as not found."""
+"""Chunks that the words find, at least; deeper ones count as not found. The same whatever `top_k`, as scores are."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -169,19 +171,19 @@ class Index:
         version = self.version if question.as_of is None else question.as_of
         view = self._view(version, question.viewer, question.filters)
         terms = list(dict.fromkeys(stems(question.text)))
-        named = named_in(question.text, self._entities, view.titles)
-        asked = [(number, written) for number, written in named if view.frequency[number]]
+        asked = list(named_in(question.text, self._entities, view))
         evidence = rank(
             view,
-            self._lexical_scores(view, terms, max(_DEPTH, 20 * question.top_k)),
+            self._lexical_scores(view, terms),
             self._dense_scores(view, question.text),
             [number for number, _ in asked],
         )
-        chunks, documents = self._ranked(view, evidence, question.top_k)
+        chunks, documents = self._ranked(view, evidence, max(question.top_k, _MARGIN_DOCUMENTS))
         total = max(len(view.positions), 1)
         return Ranking(
             chunks=chunks,
-            documents=documents,
+            documents=documents[: question.top_k],
+            margin=_margin(documents),
             entities=tuple(
                 AskedEntity(
                     entity=lookup.named(self._entities, number),
@@ -227,9 +229,9 @@ class Index:
             self._views.popitem(last=False)
         return view
 
-    def _lexical_scores(self, view: View, terms: Sequence[str], need: int) -> npt.NDArray[np.float64]:
+    def _lexical_scores(self, view: View, terms: Sequence[str]) -> npt.NDArray[np.float64]:
         result = np.zeros(len(view.row))
-        positions, scores = self._lexical.search(terms, view.positions, need)
+        positions, scores = self._lexical.search(terms, view.positions, _DEPTH)
         result[positions] = scores
         return result
 
@@ -241,19 +243,19 @@ class Index:
         scores: npt.NDArray[np.float32] = np.vecdot(rows, self._embedder.embed([text])[0])
         return np.where(view.row >= 0, scores, 0.0)
 
-    def _ranked(self, view: View, evidence: Evidence, top_k: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:
-        """The best chunks for an answer, and the best documents by their best chunk."""
-        count = max(_EVIDENCE, 4 * top_k)
+    def _ranked(self, view: View, evidence: Evidence, count: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:
+        """The best chunks for an answer, and the `count` best documents by their best chunk."""
+        depth = max(_EVIDENCE, 4 * count)
         while True:
-            order = best(evidence.score, count)
+            order = best(evidence.score, depth)
             rows = view.row[order]
             first = np.sort(np.unique(rows, return_index=True)[1])
-            if len(first) >= top_k or len(order) < count:
+            if len(first) >= count or len(order) < depth:
                 break
-            count *= 4
+            depth *= 4
         hits = tuple(
             Hit(self._documents.ids[rows[at]], int(self._chunk_ids.values[order[at]]), float(evidence.score[order[at]]))
-            for at in first[:top_k]
+            for at in first[:count]
         )
         chunks = tuple(
             RankedChunk(
@@ -268,3 +270,9 @@ class Index:
             for position in order[:_EVIDENCE]
         )
         return chunks, hits
+
+
+def _margin(documents: Sequence[Hit]) -> float:
+    """How far the best document stands out from the fifth, or from the last of fewer, as a share of its score."""
+    scores = [hit.score for hit in documents[:_MARGIN_DOCUMENTS]]
+    return (scores[0] - scores[-1]) / scores[0] if len(scores) > 1 else float(bool(scores))

@@ -14,7 +14,8 @@ MAX_QUESTION_CHARS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, on whose behalf it is asked, and what it may look at. `as_of` None is now.
+    """A question, on whose behalf it is asked, and what it may look at. `as_of` None is now; `top_k` is how many
+    documents are ranked, and the most that an answer quotes. No score depends on `top_k`.
 
     Raises InvalidQuery for a text that cannot be asked."""
 
@@ -75,6 +76,8 @@ class Ranking:
     """The best chunks, best first: evidence for an answer."""
     documents: tuple[Hit, ...]
     """The `top_k` best documents, each with its best chunk."""
+    margin: float
+    """How far the best document stands out from the fifth, as a share of its score; whatever `top_k`."""
     entities: tuple[AskedEntity, ...]
     terms: Mapping[str, float]
     """The question's stems with their inverse document frequency."""

@@ -20,7 +20,7 @@ def query(
     filters: Annotated[
         str | None, typer.Option(metavar="JSON", help='What counts, such as \'{"source": "support_docs"}\'.')
     ] = None,
-    top_k: Annotated[int, typer.Option(min=1, max=100, help="How many sources to look at.")] = 5,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="The most documents that the answer quotes.")] = 5,
     store: StoreOption = None,
     url: UrlOption = None,
     api_key: KeyOption = None,

@@ -26,11 +26,11 @@ HELP = {
 }
 
 
-def ask(log: GraphLog, text: str, viewer: Viewer = OPERATOR, **filters: object) -> Answer:
+def ask(log: GraphLog, text: str, viewer: Viewer = OPERATOR, *, top_k: int = 5, **filters: object) -> Answer:
     index = Index(None)
     index.open(0)
     index.apply(log.entries)
-    question = Question(text, parse_filters(filters), viewer)
+    question = Question(text, parse_filters(filters), viewer, top_k=top_k)
     return compose(question, index.search(question), log.chunks, log.documents)
 
 
@@ -103,6 +103,17 @@ def test_an_empty_graph_answers_nothing() -> None:
     answer = ask(GraphLog(), "Is there anything?")
     assert answer.abstained
     assert answer.sources == ()
+
+
+def test_an_answer_quotes_no_more_documents_than_asked_for_and_its_first_scores_the_same(log: GraphLog) -> None:
+    log.put("a", "Red River is a film of 1948.", {"title": "Red River"})
+    log.put("b", "Blue Lagoon is a film of 1980.", {"title": "Blue Lagoon"})
+    text = "Which film came first, Red River or Blue Lagoon?"
+    one, two = ask(log, text, top_k=1), ask(log, text, top_k=2)
+    assert len({source.document_id for source in one.sources}) == 1
+    assert {source.document_id for source in two.sources} == {"a", "b"}
+    assert one.validation.components["margin"] == two.validation.components["margin"]
+    assert ask(log, text, top_k=4) == ask(log, text, top_k=50)
 
 
 def test_a_comparison_quotes_both_that_it_names(log: GraphLog) -> None:

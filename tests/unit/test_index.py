@@ -118,6 +118,42 @@ def test_what_a_viewer_may_not_see_shows_nowhere(log: GraphLog) -> None:
     assert set(found(index, "Nightfall", viewer=board)) == {"open", "secret"}
 
 
+def test_a_hidden_title_does_not_cover_the_shorter_one_within_it(log: GraphLog) -> None:
+    log.put("open", "It was built in 1901.", {"title": "Ada Bridge"})
+    log.put("other", "The weather is fine.")
+    public = log.version
+    log.put("secret", "It opens in May.", {"title": "Ada Bridge Extension", "access": ["board"]})
+    log.put("tagged", "Nothing to see.", {"tags": ["harbour"]})
+    log.put("named", "Quiet.", {"title": "Harbour", "access": ["board"]})
+    index = indexed(log.entries)
+
+    def names(text: str, viewer: Viewer) -> list[tuple[str, str]]:
+        asked = index.search(Question(text, viewer=viewer)).entities
+        return [(entity.entity.type, entity.entity.name) for entity in asked]
+
+    text = "When was the Ada Bridge Extension opened?"
+    assert names(text, EVERYONE) == [("name", "Ada Bridge")]
+    assert names(text, Viewer(frozenset({"board"}))) == [("name", "Ada Bridge Extension")]
+    assert names("What is at the Harbour?", EVERYONE) == [("tag", "harbour")]
+    alone = indexed(log.entries[:public]).search(Question(text, viewer=EVERYONE))
+    seen = index.search(Question(text, parse_filters({"document_ids": ["open", "other"]}), EVERYONE))
+    assert [hit.document_id for hit in seen.documents] == [hit.document_id for hit in alone.documents]
+    assert seen.walked
+    assert alone.walked
+
+
+def test_scores_and_margin_are_the_same_however_many_documents_are_asked_for(log: GraphLog) -> None:
+    for number in range(30):
+        log.put(f"d{number}", "Ada met Bob. " * (number % 5 + 1) + f"It was day {number}.")
+    index = indexed(log.entries)
+    rankings = [index.search(Question("Where did Ada meet Bob on day 7?", top_k=count)) for count in (1, 3, 30)]
+    assert [len(ranking.documents) for ranking in rankings] == [1, 3, 30]
+    assert {ranking.margin for ranking in rankings} == {rankings[0].margin}
+    assert 0 < rankings[0].margin < 1
+    assert rankings[0].chunks == rankings[1].chunks == rankings[2].chunks
+    assert rankings[2].documents[:3] == rankings[1].documents
+
+
 def test_the_title_of_a_hidden_document_ties_nothing_together(log: GraphLog) -> None:
     log.put("a", "we talked about dark harvest today")
     log.put("b", "notes on dark harvest")
