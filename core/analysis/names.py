@@ -13,7 +13,7 @@ from core.model import Entity, EntityType
 
 MAX_NAME_CHARS = 200
 
-_BRACKETED_SUFFIX = re.compile(r"\s*[(\[][^()\[\]]*[)\]]\s*\Z")
+_BRACKETED_SUFFIX = re.compile(r" ?[(\[][^()\[\]]*[)\]]\Z")
 _YEAR = re.compile(r"[12]\d{3}\Z")
 
 
@@ -32,9 +32,10 @@ def normalise(name: str) -> str:
 
 def title_name(title: str) -> str:
     """A title without its bracketed suffix: "Mercury (planet)" names "Mercury"."""
-    if title.rstrip()[-1:] not in (")", "]"):
-        return title.strip()
-    return _BRACKETED_SUFFIX.sub("", title).strip() or title.strip()
+    name = " ".join(title.split())
+    if name[-1:] not in (")", "]"):
+        return name
+    return _BRACKETED_SUFFIX.sub("", name) or name
 
 
 def entity_id(type_: EntityType, name: str) -> int:

@@ -58,9 +58,10 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
 def _cuts(text: str, start: int, end: int) -> Iterator[int]:
     """`start`, and the places at which a sentence of too many characters is cut."""
     yield start
+    last = start + len(text[start:end].rstrip())
     while end - start > MAX_SENTENCE_CHARS:
         space = text.rfind(" ", start + MAX_SENTENCE_CHARS // 2, start + MAX_SENTENCE_CHARS)
         start = space + 1 if space >= 0 else start + MAX_SENTENCE_CHARS
-        if text[start:end].isspace():
+        if start >= last:
             return
         yield start

@@ -35,6 +35,9 @@ _SPACES = re.compile(r"  ++")
 _BREAKS = re.compile(r" ?\n[ \n]*+")
 
 
+_OVERLONG_REFERENCE = re.compile(r"&#(?:[xX][0-9a-fA-F]{7,}+|[0-9]{8,}+);?")
+
+
 def text_of(document: Document) -> str:
     """The text that the document's chunks partition."""
     if document.metadata.content_type == "text/html":
@@ -48,7 +51,7 @@ def _html_text(source: str) -> str:
     position = 0
     for tag in _TAG.finditer(source):
         if tag.start() > position:
-            pieces.append(html.unescape(_SPACE.sub(" ", source[position : tag.start()])))
+            pieces.append(_plain(source[position : tag.start()]))
         position = tag.end()
         name = (tag["name"] or "").lower()
         if name in _BLOCKS:
@@ -57,7 +60,12 @@ def _html_text(source: str) -> str:
             pieces.append("\n")
         elif name in {"td", "th"}:
             pieces.append(" ")
-    pieces.append(html.unescape(_SPACE.sub(" ", source[position:])))
+    pieces.append(_plain(source[position:]))
     # A character reference can spell what documents may not hold.
     text = _SPACES.sub(" ", "".join(pieces).replace("\x00", "\ufffd"))
     return _BREAKS.sub(lambda run: "\n\n" if run[0].count("\n") > 1 else "\n", text).strip()
+
+
+def _plain(source: str) -> str:
+    """Text between tags, its character references resolved. No character has a number of more than seven digits."""
+    return html.unescape(_OVERLONG_REFERENCE.sub("\ufffd", _SPACE.sub(" ", source)))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.analysis import analyse, entity, entity_id, normalise, text_of, title_name
+from core.analysis.sentences import sentence_starts
 from core.model import ChunkDraft, Document, EntityType
 
 PIECES = [
@@ -278,3 +279,25 @@ def test_hostile_text_is_analysed_in_linear_time(kind: str, content_type: str) -
 
     # Eight times the text may take eight times as long, and half as much again for chance; quadratic would be 64.
     assert seconds(text) <= 12 * max(seconds(text[: len(text) // 8]), 0.05)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("hostile", ["word " * 3_000_000, " " * 8_000_000 + "x", "x" + " " * 8_000_000])
+def test_text_without_sentence_ends_is_cut_in_linear_time(hostile: str) -> None:
+    assert sentence_starts(hostile)
+
+
+@pytest.mark.timeout(5)
+def test_a_title_of_spaces_and_brackets_is_read_in_linear_time() -> None:
+    assert title_name("a" + " " * 30_000 + "b)") == "a b)"
+
+
+def test_a_character_reference_of_thousands_of_digits_is_a_replacement_character() -> None:
+    document = Document.parse(
+        {
+            "document_id": "a",
+            "content": f"<p>one &#{'9' * 5000}; two &#x{'f' * 5000} three &#233;",
+            "metadata": {"content_type": "text/html"},
+        }
+    )
+    assert "".join(draft.text for draft in analyse(document)) == "one \ufffd two \ufffd three é"
