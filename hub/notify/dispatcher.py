@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from uuid import uuid4
 
@@ -53,6 +53,7 @@ class Dispatcher:
     ) -> None:
         self._service = service
         self._endpoints = dict(endpoints or {})
+        self._broken: Collection[str] = ()
         self._clock = clock or Clock()
         self._follower = Follower(service)
         self._sender = Sender(
@@ -74,7 +75,7 @@ class Dispatcher:
         """Read what is remembered, and fix where new endpoints begin: what is committed after this is told to them.
         Raises StoreError."""
         await self._sender.repair_times()
-        await self._serve(self._endpoints.values())
+        await self._serve(self._endpoints, self._broken)
         self._started = True
 
     async def run(self) -> None:
@@ -95,11 +96,13 @@ class Dispatcher:
         """Look for due deliveries now. Only a hint: they are found anyway."""
         self._sender.wake()
 
-    async def set_endpoints(self, endpoints: Mapping[str, Endpoint]) -> None:
+    async def set_endpoints(self, endpoints: Mapping[str, Endpoint], *, broken: Collection[str] = ()) -> None:
         """Replace the endpoints, after a reload. One that is new begins at the head of the trail; what is pending for
-        one that is gone waits until it is back. Raises StoreError."""
-        await self._serve(endpoints.values())
+        one that is gone waits until it is back. `broken` are configured, but cannot be sent to (a plugin that does not
+        import): they go on hearing of what they asked for before, once they are mended. Raises StoreError."""
+        await self._serve(endpoints, broken)
         self._endpoints = dict(endpoints)
+        self._broken = broken
 
     @property
     def endpoints(self) -> Mapping[str, Endpoint]:
@@ -153,10 +156,9 @@ class Dispatcher:
             raise NotFound(f"there is no endpoint {name!r}")
         return self._sender.lane(name)
 
-    async def _serve(self, endpoints: Iterable[Endpoint]) -> None:
-        endpoints = tuple(endpoints)
-        await self._sender.serve(endpoints)
-        await self._follower.watch(endpoints)
+    async def _serve(self, endpoints: Mapping[str, Endpoint], broken: Collection[str]) -> None:
+        await self._sender.serve(endpoints.values())
+        await self._follower.watch(endpoints.values(), broken)
 
     async def _follow(self) -> None:
         while not self._stopping.is_set():

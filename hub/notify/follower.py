@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,14 +18,24 @@ QUIET_RECORDS = 5000
 _CURSOR: tuple[RecordScope, str] = ("cursor", "notify")
 
 
+class Wish(BaseModel):
+    """What an endpoint hears of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    since: int
+    """The trail's head when it was first seen: it hears of what came later."""
+    events: tuple[str, ...]
+
+
 class Cursor(BaseModel):
     """How far the trail has been turned into deliveries; the record (`cursor`, `notify`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     after: int = 0
-    since: dict[str, int] = Field(default_factory=dict)
-    """Endpoint → the trail's head when it was first seen. It hears of what came later."""
+    wishes: dict[str, Wish] = Field(default_factory=dict)
+    """By endpoint."""
 
 
 class Follower:
@@ -39,36 +49,39 @@ class Follower:
         self._service = service
         self._cursor: Cursor | None = None
         self._stored: Cursor | None = None
-        self._endpoints: tuple[Endpoint, ...] = ()
         self._turn = asyncio.Lock()
 
-    async def watch(self, endpoints: Iterable[Endpoint]) -> None:
-        """From now on, make deliveries for these. One that was not there before begins at the trail's head."""
+    async def watch(self, endpoints: Iterable[Endpoint], broken: Collection[str] = ()) -> None:
+        """From now on, make deliveries for these. One that was not there before begins at the trail's head. What the
+        `broken` ones asked for before is kept for them."""
         async with self._turn:
-            wanting = tuple(endpoint for endpoint in endpoints if endpoint.events)
             cursor = self._cursor or await self._read()
+            known = cursor.wishes
             head = await self._head()
-            after = cursor.after if cursor.since else head  # nobody asked for what came before
-            since = {endpoint.name: cursor.since.get(endpoint.name, head) for endpoint in wanting}
-            await self._write(Cursor(after=after, since=since))
-            self._endpoints = wanting
+            after = cursor.after if known else head  # nobody asked for what came before
+            wishes = {name: known[name] for name in broken if name in known}
+            for endpoint in endpoints:
+                if endpoint.events:
+                    since = known[endpoint.name].since if endpoint.name in known else head
+                    wishes[endpoint.name] = Wish(since=since, events=endpoint.events)
+            await self._write(Cursor(after=after, wishes=wishes))
 
     async def wait(self, patience: float) -> None:
         """Wait up to `patience` seconds for the trail to grow. May be cancelled at any time."""
-        if self._cursor is None or not self._endpoints:
+        if self._cursor is None or not self._cursor.wishes:
             await asyncio.sleep(patience)
         else:
             await self._service.wait_for_trail(self._cursor.after, patience)
 
     async def step(self) -> bool:
         """Turn the next page of the trail into deliveries; whether there were any."""
-        if self._cursor is None or not self._endpoints:
+        if self._cursor is None or not self._cursor.wishes:
             return False
         async with self._turn:
             page = await self._service.store.trail(self._cursor.after, PAGE)
             if not page:
                 return False
-            cursor = Cursor(after=page[-1].sequence, since=self._cursor.since)
+            cursor = Cursor(after=page[-1].sequence, wishes=self._cursor.wishes)
             deliveries = tuple(delivery for record in page for delivery in self._deliveries(record, cursor))
             if deliveries or self._stored is None or cursor.after - self._stored.after >= QUIET_RECORDS:
                 await self._write(cursor, deliveries)
@@ -83,10 +96,10 @@ class Follower:
 
     def _deliveries(self, record: StoredAuditRecord, cursor: Cursor) -> Iterable[NewDelivery]:
         action, subject = record.record.action, record.record.subject
-        for endpoint in self._endpoints:
-            about_itself = action == "endpoint.disabled" and subject == endpoint.name
-            if action in endpoint.events and record.sequence > cursor.since[endpoint.name] and not about_itself:
-                yield delivery_for(record, endpoint.name)
+        for name, wish in cursor.wishes.items():
+            about_itself = action == "endpoint.disabled" and subject == name
+            if action in wish.events and record.sequence > wish.since and not about_itself:
+                yield delivery_for(record, name)
 
     async def _read(self) -> Cursor:
         self._stored = None

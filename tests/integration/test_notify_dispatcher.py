@@ -120,13 +120,16 @@ def endpoint(
 
 @asynccontextmanager
 async def dispatching(
-    service: GraphService, *endpoints: Endpoint, recorded: "Recorded | None" = None, **options: Any
+    service: GraphService,
+    *endpoints: Endpoint,
+    broken: Iterable[str] = (),
+    recorded: "Recorded | None" = None,
+    **options: Any,
 ) -> AsyncIterator[Dispatcher]:
     dispatcher = Dispatcher(
-        service,
-        {each.name: each for each in endpoints},
-        **{"schedule": QUICK, "poll": 0.02, "breaker": patient, "on_attempt": recorded, **options},
+        service, **{"schedule": QUICK, "poll": 0.02, "breaker": patient, "on_attempt": recorded, **options}
     )
+    await dispatcher.set_endpoints({each.name: each for each in endpoints}, broken=tuple(broken))
     await dispatcher.start()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(dispatcher.run())
@@ -217,6 +220,34 @@ async def test_a_new_endpoint_begins_at_the_head_and_a_known_one_where_it_stood(
             await new.until(lambda: len(new.got) == 2)
     assert [got["document_id"] for got in old.got] == ["with", "then", "while"]
     assert [got["document_id"] for got in new.got] == ["then", "while"]
+
+
+async def test_an_endpoint_that_was_broken_for_a_while_missed_nothing(service: GraphService, network: Network) -> None:
+    async with receiving() as crm, receiving() as other:
+        good, mended = endpoint(network, other, "other"), endpoint(network, crm)
+        async with dispatching(service, good, mended):
+            await put(service, "before", "both work")
+            await crm.until(lambda: len(crm.got) == 1)
+        async with dispatching(service, good, broken=["crm", "never-worked"]) as restarted:
+            await put(service, "while", "its plugin does not import")
+            await other.until(lambda: len(other.got) == 2)
+            await restarted.set_endpoints({"other": good, "crm": mended})
+            await put(service, "after", "both work again")
+            await crm.until(lambda: len(crm.got) == 3)
+    assert [got["document_id"] for got in crm.got] == ["before", "while", "after"]
+
+
+async def test_an_endpoint_that_is_no_longer_configured_is_forgotten(service: GraphService, network: Network) -> None:
+    async with receiving() as crm, receiving() as other:
+        good, back = endpoint(network, other, "other"), endpoint(network, crm)
+        async with dispatching(service, good, back) as dispatcher:
+            await dispatcher.set_endpoints({"other": good})
+            await put(service, "while", "it is gone")
+            await other.until(lambda: len(other.got) == 1)
+            await dispatcher.set_endpoints({"other": good, "crm": back})
+            await put(service, "after", "it is back")
+            await crm.until(lambda: len(crm.got) == 1)
+    assert [got["document_id"] for got in crm.got] == ["after"]
 
 
 # ---------------------------------------------------------------- order
