@@ -158,7 +158,7 @@ async def test_a_long_poll_answers_as_soon_as_something_changes(site: Site) -> N
 
 async def test_a_long_poll_in_which_nothing_changes_ends_empty(site: Site) -> None:
     page = (await site.call("GET", "/changes?after=0&wait=0.05")).json
-    assert page == {"changes": [], "next": 0, "graph_version": 0}
+    assert page == {"changes": [], "next": 0, "began": 0, "graph_version": 0}
 
 
 @pytest.mark.parametrize(
