@@ -91,7 +91,7 @@ class Index:
     def _open_parts(self, directory: Path | None) -> None:
         self._lexical = Lexical(directory / "words" if directory else None)
         self._prints = self._lexical.prints()
-        self._vectors = VectorFile(directory / "vectors" if directory else None)
+        self._vectors = VectorFile(directory / "vectors" if directory else None, self._lexical.count)
         self._holes = self._vectors.holes()
 
     def flush(self) -> None:

@@ -64,20 +64,15 @@ class EmbeddingTable:
         return np.zeros(self._halves.shape, np.float32)
 
     @cached_property
-    def _filled(self) -> npt.NDArray[np.bool_]:
-        """Which rows are filled in. Those of stop words stay zero, so that they do not count."""
-        filled = np.zeros(len(self._halves), np.bool_)
-        for piece, token in self._tokenizer.get_vocab().items():
-            filled[token] = piece.lstrip("▁").lower() in STOP_WORDS
-        return filled
-
-    @cached_property
-    def _opens_word(self) -> npt.NDArray[np.bool_]:
-        """Which tokens begin with the mark of a space. No token holds one further in, so each word has exactly one."""
-        opens = np.zeros(len(self._halves), np.bool_)
-        for piece, token in self._tokenizer.get_vocab().items():
-            opens[token] = piece.startswith("▁")
-        return opens
+    def _marks(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which tokens begin with the mark of a space; no token holds one further in, so each word has exactly one. And
+        which rows are filled in: those of stop words stay zero, so that they do not count."""
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
+        tokens = np.fromiter(vocabulary.values(), np.intp, len(vocabulary))
+        opens, filled = np.zeros((2, len(self._halves)), np.bool_)
+        opens[tokens] = [piece.startswith("▁") for piece in vocabulary]
+        filled[tokens] = [piece.lstrip("▁").lower() in STOP_WORDS for piece in vocabulary]
+        return opens, filled
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -115,31 +110,32 @@ class EmbeddingTable:
         joined = " ".join([word[:_WORD_CHARS] for word in unknown])
         tokens = np.array(self._tokenizer.encode(joined, add_special_tokens=False).ids, np.intp)
         self._fill(np.unique(tokens))
-        starts = np.flatnonzero(self._opens_word[tokens]).tolist()
+        starts = np.flatnonzero(self._marks[0][tokens]).tolist()
         found = tokens.tolist()
         self._tokens.update(zip(unknown, map(found.__getitem__, map(slice, starts, [*starts[1:], None])), strict=True))
 
     def _fill(self, tokens: npt.NDArray[np.intp]) -> None:
-        fresh = tokens[~self._filled[tokens]]
+        _, filled = self._marks
+        fresh = tokens[~filled[tokens]]
         if len(fresh):
             self._rows[fresh] = self._halves[fresh]
-            self._filled[fresh] = True
+            filled[fresh] = True
 
 
 class VectorFile:
     """Rows of float32 vectors, appended and never changed; in memory when `path` is None.
 
-    A tail torn by a crash is cut off when the file is opened. A row of zeros is not a vector: the caller embeds it
-    anew."""
+    Rows beyond the first `most` are cut off when the file is opened, as is a tail torn by a crash: nothing vouches for
+    the texts that they were made of. A row of zeros is not a vector: the caller embeds it anew."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, most: int) -> None:
         self._path = path
         self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         self._count = 0
         self._rows: Vectors = np.zeros((0, DIMENSIONS), np.float32)
         self._tail: list[Vectors] = []
         if self._file is not None:
-            self._count = os.fstat(self._file).st_size // _ROW_BYTES
+            self._count = min(os.fstat(self._file).st_size // _ROW_BYTES, most)
             os.ftruncate(self._file, self._count * _ROW_BYTES)
             self._map()
 

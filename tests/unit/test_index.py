@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,15 @@ def test_a_torn_file_of_vectors_is_completed(filled: tuple[Path, GraphLog], size
     os.truncate(directory / "vectors", size)
     assert answers(indexed(log.entries, directory)) == answers(indexed(log.entries))
     assert vectors_written(directory) == 20
+
+
+def test_vectors_of_chunks_whose_words_were_not_kept_are_made_anew(filled: tuple[Path, GraphLog]) -> None:
+    directory, log = filled
+    with (directory / "vectors").open("ab") as file:
+        file.write(struct.pack("256f", *range(256)) * 2)
+    log.put("new", "Ada Lovelace writes about topic1 on Page 7.")
+    log.put("more", "The weather is fine.")
+    assert answers(indexed(log.entries, directory)) == answers(indexed(log.entries))
 
 
 def test_a_hole_in_the_file_of_vectors_is_filled(filled: tuple[Path, GraphLog]) -> None:
