@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.model import (
@@ -29,6 +29,10 @@ Drafts = Mapping[str, tuple[ChunkDraft, ...] | Exception]
 """What analysis made of each document, by id, or what went wrong with it."""
 
 
+Refused = Callable[[ProcessResult], ChangeSet]
+"""What else the transaction writes for a change that it refuses (its records and audit)."""
+
+
 @dataclass(eq=False, slots=True)
 class Submission:
     """Changes that one transaction takes together, with whatever else must stand or fall with them."""
@@ -38,6 +42,7 @@ class Submission:
     actor: str
     also: ChangeSet
     done: asyncio.Future[list[ProcessResult]]
+    refused: Refused | None = None
     size: int = field(init=False)
     ids: frozenset[str] = field(init=False)
 
@@ -113,8 +118,18 @@ class Plan:
             results.append(result)
             committing.append(position)
         also = self._submission.also
-        change_set = replace(also, changes=tuple(changes), audit=(*audit, *also.audit))
+        records = also.records
+        for refusal in self._refusals(results):
+            records = {**records, **refusal.records}
+            audit.extend(refusal.audit)
+        change_set = replace(also, changes=tuple(changes), records=records, audit=(*audit, *also.audit))
         return Prepared(self._submission, change_set, results, committing)
+
+    def _refusals(self, results: Sequence[ProcessResult]) -> Iterator[ChangeSet]:
+        if self._submission.refused is not None:
+            for result in results:
+                if result.status is Status.REJECTED:
+                    yield self._submission.refused(result)
 
     def _outcome(self, change: Change, drafts: Drafts) -> tuple[ProcessResult, PreparedChange | None]:
         match change:

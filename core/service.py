@@ -35,6 +35,7 @@ from core.model import (
     Viewer,
     check_id,
 )
+from core.plan import Refused
 from core.reader import Reader
 from core.records import answered, rejected, rejection
 from core.store.base import AuditRecord, ChangeSet
@@ -186,15 +187,17 @@ class GraphService:
         actor: str,
         also: ChangeSet = NOTHING_ELSE,
         wait: bool = True,
+        refused: Refused | None = None,
     ) -> list[ProcessResult]:
-        """Commit the changes and `also` in one durable transaction; returns after it.
+        """Commit the changes and `also` in one durable transaction, with what `refused` says of each change that is
+        refused; returns after it.
 
         Raises:
             QueueFull: there is no room and `wait` is false.
             StoreError: nothing was written.
         """
         checked = [_checked(change) for change in changes]
-        done = await self._writer.enqueue(checked, origin=origin, actor=actor, also=also, wait=wait)
+        done = await self._writer.enqueue(checked, origin=origin, actor=actor, also=also, wait=wait, refused=refused)
         return await done
 
     async def write(self, change_set: ChangeSet) -> None:

@@ -22,7 +22,7 @@ from core.model import (
     LogEntry,
     ProcessResult,
 )
-from core.plan import Drafts, Plan, Prepared, Submission
+from core.plan import Drafts, Plan, Prepared, Refused, Submission
 from core.pulse import Pulse
 from core.store.base import AuditRecord, ChangeSet, Store
 from core.tail import Tail
@@ -90,13 +90,20 @@ class Writer:
     # -- intake
 
     async def enqueue(
-        self, changes: Sequence[Change], *, origin: str, actor: str, also: ChangeSet, wait: bool = True
+        self,
+        changes: Sequence[Change],
+        *,
+        origin: str,
+        actor: str,
+        also: ChangeSet,
+        wait: bool = True,
+        refused: Refused | None = None,
     ) -> asyncio.Future[list[ProcessResult]]:
         """Take a submission once there is room; the future is done when it is committed.
 
         Raises QueueFull when there is no room and `wait` is false, StoreUnavailable when the writer is closed.
         """
-        submission = Submission(changes, origin, actor, also, asyncio.get_running_loop().create_future())
+        submission = Submission(changes, origin, actor, also, asyncio.get_running_loop().create_future(), refused)
         while not self._has_room(submission):
             if not wait:
                 raise QueueFull("the writer's queue is full", retry_after=1.0)

@@ -127,6 +127,23 @@ async def test_a_failure_does_not_undo_a_good_document_of_the_same_name(writer: 
     assert set(await store.documents(["a"])) == {"a"}
 
 
+async def test_what_a_refusal_leaves_behind_is_in_its_transaction(writer: Writer, store: SqliteStore) -> None:
+    def refused(result: ProcessResult) -> ChangeSet:
+        return ChangeSet(records={("quarantine", f"blog/{result.document_id}"): '"kept"'})
+
+    future = await writer.enqueue(
+        [upsert("a", "One."), upsert("b", "poison")],
+        origin="blog",
+        actor="t",
+        also=ChangeSet(journal_done=("j1",)),
+        refused=refused,
+    )
+    commits = len(await store.trail(0, 9))
+    await future
+    assert commits == 0
+    assert await store.records("quarantine") == {"blog/b": '"kept"'}
+
+
 async def test_what_must_stand_with_the_documents_is_in_their_transaction(writer: Writer, store: SqliteStore) -> None:
     await submit(writer, upsert("a", "One."), also=ChangeSet(records={("checkpoint", "blog"): '"p2"'}))
     assert await store.records("checkpoint") == {"blog": '"p2"'}
