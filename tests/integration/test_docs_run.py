@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shlex
 from collections.abc import AsyncIterator
@@ -14,8 +15,10 @@ import aiohttp
 import pytest
 
 from core.service import create_graph_service
-from hub.config import Config
+from hub.cli.intake import named_files
+from hub.config import Config, load_config
 from hub.runtime import Hub
+from hub.sdk.files import read_documents
 from hub.web import serve
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +91,44 @@ async def test_the_question_of_the_readme_is_answered_from_the_document_of_the_r
                 answer = await response.json()
     assert answer["answer"] == "To reset your password, open Settings and choose Security."
     assert [source["document_id"] for source in answer["sources"]] == ["help-1"]
+
+
+README_ANSWERS = {
+    "How does a command find the running hub?": "Its lock file `STORE.lock` names who has it, so that a command finds",
+    "Does the default need a server?": "The default needs no server, no key and no model",
+}
+
+
+def readme_command(name: str) -> list[list[str]]:
+    """The arguments of each `aime NAME` line of the README."""
+    found = re.findall(rf"^\$ \.venv/bin/aime {name} (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert found
+    return [shlex.split(line) for line in found]
+
+
+async def test_the_questions_of_the_readme_are_answered_from_the_default_configuration_and_what_it_ingests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    async with (
+        await create_graph_service(f"sqlite:{tmp_path}/docs.db") as service,
+        Hub(load_config(ROOT / "plugins.toml"), service=service, drive=["docs"]) as hub,
+    ):
+        assert (await (await hub.run_now("docs"))).error is None
+        followed = {document.document_id for document in await service.documents(limit=1000)}
+        for path, _, source in readme_command("ingest"):
+            records = [record for file, name in named_files([Path(path)]) for record in read_documents(file, name)]
+            for record in records:
+                assert record.fields is not None
+                assert record.fields["document_id"] not in followed, "the connector and the command would take turns"
+                record.fields["metadata"]["source"] = source
+                await service.process_document(**record.fields)
+        questions = {words[0]: json.loads(words[2]) for words in readme_command("query")}
+        assert questions.keys() == README_ANSWERS.keys()
+        for question, filters in questions.items():
+            answer = await service.query(question, filters=filters)
+            assert not answer.abstained
+            assert " ".join((answer.answer or "").split()).startswith(README_ANSWERS[question])
 
 
 async def test_the_program_that_posts_many_documents_gets_a_result_for_each(url: str) -> None:
