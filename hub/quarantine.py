@@ -71,15 +71,11 @@ class Quarantine:
         """Of accepted work that cannot be done: the work itself."""
         return dict(self._entry(connector, document_id, error, payload))
 
-    async def add_refused(self, connector: str, changes: Sequence[Change], results: Sequence[ProcessResult]) -> None:
-        """Set aside what only the core found to be unusable."""
-        records: Records = {}
-        for change, result in zip(changes, results, strict=True):
-            if result.status is Status.REJECTED and not isinstance(change, Failure) and change.document_id:
-                reason = result.error.message if result.error else "was refused"
-                records.update(self._entry(connector, change.document_id, reason))
-        if records:
-            await self._service.write(ChangeSet(records=records))
+    def refused(self, connector: str, result: ProcessResult) -> ChangeSet:
+        """Sets aside what only the core found to be unusable, in the transaction that refuses it."""
+        if result.document_id is None or result.error is None:
+            return ChangeSet()
+        return ChangeSet(records=dict(self._entry(connector, result.document_id, result.error.message)))
 
     # -- for the admin
 

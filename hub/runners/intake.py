@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from core.model import Change, Failure, ProcessResult, Status, Upsert
 from core.service import GraphService
@@ -45,8 +46,8 @@ class Intake:
                     records={**records, **rest.records}, journal_done=rest.journal_done, deliveries=rest.deliveries
                 ),
                 wait=wait,
+                refused=partial(self._quarantine.refused, name),
             )
-            await self._quarantine.add_refused(name, ready, settled)
             self._instance.served(settled)
             results.extend(settled)
         return results

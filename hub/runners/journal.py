@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from core.errors import AimeError, InvalidDocument, InvalidInput, StoreError, VersionUnavailable
-from core.model import Document, Problem, Status, Upsert
+from core.model import Document, Problem, ProcessResult, Status, Upsert
 from core.pulse import Pulse
 from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet, JournalItem
@@ -144,9 +144,12 @@ class JournalWorker:
         id_ = document.document_id
         own = await self._own_status(id_, item)
         cleared = ChangeSet(journal_done=(item.id,), records={own: None} if own else {})
-        [result] = await self._service.submit([Upsert(document)], origin=ORIGIN, actor=item.actor, also=cleared)
-        if result.error is not None:
-            await self._service.write(ChangeSet(records={_status_key(id_): self._refusal(item, result.error)}))
+
+        def refused(result: ProcessResult) -> ChangeSet:
+            problem = result.error or Problem(code=InvalidDocument.code, message="was refused")
+            return ChangeSet(records=self._refused(item, id_, problem))
+
+        await self._service.submit([Upsert(document)], origin=ORIGIN, actor=item.actor, also=cleared, refused=refused)
 
     async def _own_status(self, document_id: str, item: JournalItem) -> Key | None:
         """The status record of this item's document, unless it speaks of a later item."""
@@ -154,6 +157,12 @@ class JournalWorker:
         if stored is None or JournalStatus.model_validate_json(stored).journal_id != item.id:
             return None
         return _status_key(document_id)
+
+    def _refused(self, item: JournalItem, document_id: str, problem: Problem) -> Records:
+        """What is left of an accepted document that cannot be taken: itself, in quarantine, and why."""
+        kept: Records = dict(self._quarantine.dead_letter(ORIGIN, document_id, problem.message, item.payload))
+        kept[_status_key(document_id)] = self._refusal(item, problem)
+        return kept
 
     def _refusal(self, item: JournalItem, problem: Problem) -> str:
         return JournalStatus(
@@ -193,9 +202,10 @@ class JournalWorker:
             await self._answer(item, ask, {"status": "failed", "error": problem.model_dump(mode="json")})
             return
         subject = _subject(item)
-        records: Records = dict(self._quarantine.dead_letter(ORIGIN, subject, problem.message, item.payload))
         if item.kind == "document":
-            records[_status_key(subject)] = self._refusal(item, problem)
+            records = self._refused(item, subject, problem)
+        else:
+            records = dict(self._quarantine.dead_letter(ORIGIN, subject, problem.message, item.payload))
         detail = {"status": "rejected", "origin": ORIGIN, **problem.model_dump(mode="json")}
         audit = AuditRecord(item.actor, f"{item.kind}.rejected", subject=subject, detail=detail)
         await self._service.write(ChangeSet(journal_done=(item.id,), records=records, audit=(audit,)))
