@@ -81,7 +81,7 @@ class Busy(AimeError):
 
 
 class QueueFull(Busy):
-    """The writer's queue has no room."""
+    """The writer's queue, or the journal, has no room."""
 
     code = "queue_full"
 

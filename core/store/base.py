@@ -129,6 +129,14 @@ class JournalItem:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalSize:
+    """What the journal holds; `bytes` are those of its payloads."""
+
+    items: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredAuditRecord:
     sequence: int
     at: datetime
@@ -231,6 +239,10 @@ class Store(Protocol):
 
     async def journal(self, limit: int) -> list[JournalItem]:
         """The oldest items."""
+        ...
+
+    async def journal_size(self) -> JournalSize:
+        """Without reading the payloads."""
         ...
 
     async def due(self, now: datetime, limit: int, *, skip: Collection[str] = ()) -> list[Delivery]:

@@ -21,6 +21,7 @@ from hub.telemetry import Metrics
 from hub.web import admin, batch, connectors, documents, graph, page, problems, query, system
 from hub.web.body import BodyBudget
 from hub.web.gate import ANYONE, Gate
+from hub.web.journal import JournalDoor
 from hub.web.routes import Call, Pages, Route, Site, sign
 
 log = structlog.stdlib.get_logger(__name__)
@@ -63,6 +64,7 @@ def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None
         ),
         metrics=metrics,
         budget=BodyBudget(body_cap * BODIES_AT_ONCE),
+        journal=JournalDoor(hub),
         body_cap=body_cap,
         pages=_pages,
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import InvalidDocument, InvalidInput, NotFound, QueueFull
 from core.model import Document, ProcessResult, Status, StoredDocument
-from core.store.base import AuditRecord, ChangeSet, JournalItem
+from core.store.base import AuditRecord, JournalItem
 from hub.callbacks import JournalStatus
 from hub.web.body import json_type, parse_json, unknown_field
 from hub.web.problems import printable
@@ -163,10 +163,7 @@ async def _journal(call: Call, raw: dict[str, Any]) -> web.Response:
         raise
     item = JournalItem(uuid.uuid4().hex, "document", document.model_dump_json(), call.caller.actor)
     status = JournalStatus(status=Status.ACCEPTED, journal_id=item.id, actor=call.caller.actor, at=datetime.now(UTC))
-    await call.service.write(
-        ChangeSet(journal=(item,), records={("journal_status", document.document_id): status.model_dump_json()})
-    )
-    call.site.hub.journal_arrived()
+    await call.site.journal.put(item, {("journal_status", document.document_id): status.model_dump_json()})
     return reply(Accepted(document_id=document.document_id, journal_id=item.id), status=202)
 
 

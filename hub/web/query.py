@@ -16,7 +16,7 @@ from core.errors import AimeError, Busy, ConnectorError, Forbidden, InvalidInput
 from core.index import Question
 from core.model import Answer, Status, Viewer
 from core.service import GraphService
-from core.store.base import ChangeSet, JournalItem
+from core.store.base import JournalItem
 from hub.callbacks import CallbackQuery
 from hub.net import check_url
 from hub.sdk import Answers, Ask
@@ -100,8 +100,7 @@ async def _journal(call: Call, question: QueryRequest, callback_url: str) -> web
         principals=None if principals is None else tuple(sorted(principals)),
     )
     item = JournalItem(uuid.uuid4().hex, "query", payload.model_dump_json(), call.caller.actor)
-    await call.service.write(ChangeSet(journal=(item,)))
-    call.site.hub.journal_arrived()
+    await call.site.journal.put(item)
     return reply(QueryAccepted(query_id=item.id), status=202)
 
 
@@ -165,7 +164,7 @@ ROUTES = (
             202: Reply("In the durable journal (`callback_url`).", QueryAccepted),
         },
         body=QueryRequest,
-        problems=(400, 408, 410, 413, 415, 422, 507),
+        problems=(400, 408, 410, 413, 415, 422, 429, 507),
     ),
     Route(
         "POST",

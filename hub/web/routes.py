@@ -19,6 +19,7 @@ from hub.runtime import Hub
 from hub.telemetry import Metrics
 from hub.web.body import BodyBudget, parse_object, read_bytes, require_media_type, validate
 from hub.web.gate import Caller, Gate
+from hub.web.journal import JournalDoor
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -50,6 +51,7 @@ class Site:
     gate: Gate
     metrics: Metrics
     budget: BodyBudget
+    journal: JournalDoor
     body_cap: int
     """The largest body, in decompressed bytes."""
     pages: Callable[[], Pages]

@@ -16,6 +16,7 @@ from core.store.base import (
     ChangeSet,
     DeliveryState,
     JournalItem,
+    JournalSize,
     NewDelivery,
     PreparedChange,
     Store,
@@ -347,6 +348,15 @@ async def test_the_journal_is_read_in_order_and_left_when_done(store: Store) -> 
     assert await store.journal(2) == list(items[:2])
     await store.commit([ChangeSet(changes=(upsert("a", chunk("One.")),), journal_done=("j0",))])
     assert await store.journal(10) == list(items[1:])
+
+
+async def test_the_journals_size_is_that_of_its_payloads_in_bytes(store: Store) -> None:
+    assert await store.journal_size() == JournalSize(0, 0)
+    items = (JournalItem("j0", "document", "{}", "api"), JournalItem("j1", "query", '"é"', "api"))
+    await store.commit([ChangeSet(journal=items)])
+    assert await store.journal_size() == JournalSize(2, 6)
+    await store.commit([ChangeSet(journal_done=("j0",))])
+    assert await store.journal_size() == JournalSize(1, 4)
 
 
 async def test_the_trail_tells_each_change_with_its_version(store: Store) -> None:

@@ -11,7 +11,7 @@ import apsw
 
 from core.errors import VersionUnavailable
 from core.model import Entity, LogEntry, Mention, Op, Relation, StoredChunk, StoredDocument
-from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, StoredAuditRecord
+from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, JournalSize, StoredAuditRecord
 from core.store.sqlite import rows
 from core.store.sqlite.rows import DELIVERY, DOCUMENT, OPENED, as_list, select
 
@@ -247,6 +247,12 @@ def record(db: apsw.Connection, scope: str, key: str) -> str | None:
 def journal(db: apsw.Connection, limit: int) -> list[JournalItem]:
     found = select(db, "SELECT id, kind, payload, actor FROM journal ORDER BY sequence LIMIT ?", (limit,))
     return [JournalItem(*row) for row in found]
+
+
+def journal_size(db: apsw.Connection) -> JournalSize:
+    # octet_length of a column is in the row's head, so that long payloads are not read.
+    [(items, size)] = select(db, "SELECT count(*), coalesce(sum(octet_length(payload)), 0) FROM journal", ())
+    return JournalSize(items, size)
 
 
 def due(db: apsw.Connection, now: float, limit: int, skip: Collection[str]) -> list[Delivery]:

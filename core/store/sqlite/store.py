@@ -15,6 +15,7 @@ from core.store.base import (
     Delivery,
     DeliveryState,
     JournalItem,
+    JournalSize,
     RecordScope,
     StoredAuditRecord,
 )
@@ -121,6 +122,9 @@ class SqliteStore:
 
     async def journal(self, limit: int) -> list[JournalItem]:
         return await self._reader.run(read.journal, limit)
+
+    async def journal_size(self) -> JournalSize:
+        return await self._reader.run(read.journal_size)
 
     async def due(self, now: datetime, limit: int, *, skip: Collection[str] = ()) -> list[Delivery]:
         return await self._reader.run(read.due, now.timestamp(), limit, skip)

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from core.service import ServiceOptions
+from core.store.base import ChangeSet
+from hub.web import journal
 from tests.integration.web.rig import OpenSite, Site
 
 ADA = "Ada Lovelace wrote the first program. It ran on the Analytical Engine."
+CALLBACKS = '[hub.callbacks]\nsecret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"\n'
 
 
 async def test_a_document_is_committed_before_it_is_answered(site: Site) -> None:
@@ -110,6 +113,48 @@ async def test_without_waiting_a_document_is_durable_first_and_committed_soon(si
 async def test_without_waiting_a_bad_document_is_refused_at_once(site: Site) -> None:
     await site.post("/documents?wait=false", {"document_id": "", "content": "x"}, status=422)
     assert await site.service.store.journal(10) == []
+
+
+async def test_a_journal_that_is_full_takes_nothing_more_until_there_is_room(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MAX_ITEMS", 2)
+    async with open_site(CALLBACKS) as site:
+        site.hub.journal.stop()  # nothing leaves it
+        for number in range(2):
+            await site.post("/documents?wait=false", {"document_id": f"d{number}", "content": ADA}, status=202)
+        refused = await site.post("/documents?wait=false", {"document_id": "d2", "content": ADA}, status=429)
+        assert (refused.json["code"], refused.headers["Retry-After"]) == ("queue_full", "5")
+        question = {"query": "Who?", "callback_url": "https://receiver.example/answers"}
+        assert (await site.post("/query", question, status=429)).json["code"] == "queue_full"
+        await site.call("GET", "/documents/d2", status=404)
+        first, _ = await site.service.store.journal(10)
+        await site.service.write(ChangeSet(journal_done=(first.id,)))
+        await site.post("/query", question, status=202)
+
+
+async def test_a_journal_is_full_of_bytes_too_but_takes_one_item_of_any_size(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MAX_BYTES", 1000)
+    site.hub.journal.stop()
+    large = {"document_id": "large", "content": "x " * 1000}
+    await site.post("/documents?wait=false", large, status=202)
+    await site.post("/documents?wait=false", {"document_id": "small", "content": "x"}, status=429)
+
+
+async def test_many_at_once_do_not_fill_the_journal_beyond_its_bound(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MAX_ITEMS", 5)
+    site.hub.journal.stop()
+    posts = [
+        site.post("/documents?wait=false", {"document_id": f"d{number}", "content": ADA}, status=None)
+        for number in range(20)
+    ]
+    statuses = [answer.status for answer in await asyncio.gather(*posts)]
+    assert set(statuses) == {202, 429}
+    assert statuses.count(202) == (await site.service.store.journal_size()).items <= 5
 
 
 BAD: dict[str, tuple[bytes, int, str]] = {
