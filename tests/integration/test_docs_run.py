@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,31 @@ async def test_the_questions_of_the_readme_are_answered_from_the_default_configu
             answer = await service.query(question, filters=filters)
             assert not answer.abstained
             assert " ".join((answer.answer or "").split()).startswith(README_ANSWERS[question])
+
+
+async def test_the_receiver_of_the_docs_takes_what_a_hub_sends_that_is_configured_as_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs/for-external-systems.md").read_text()
+    [program] = re.findall(r"^```python receiver\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    [configuration] = re.findall(r"^```toml receiver\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    [secret] = set(re.findall(r"^\$ export RECEIVER_SECRET=(\S+)$", text, re.MULTILINE))
+    monkeypatch.setenv("RECEIVER_SECRET", secret)
+    namespace: dict[str, Any] = {"__name__": "receiver"}
+    exec(program, namespace)
+    with HTTPServer(("127.0.0.1", 0), namespace["Receiver"]) as receiver:
+        receiver.timeout = 30
+        file = tmp_path / "try.toml"
+        file.write_text(configuration.replace(":9000", f":{receiver.server_port}"))
+        async with (
+            await create_graph_service(f"sqlite:{tmp_path}/try.db") as service,
+            Hub(load_config(file), service=service),
+        ):
+            await service.process_document(document_id="README.md", content="Try it.")
+            await asyncio.to_thread(receiver.handle_request)
+    assert "`document.processed README.md`" in text
+    assert capsys.readouterr().out == "document.processed README.md\n"
+    assert namespace["receive"](secret, {"webhook-id": "msg_1"}, b"{}") == 401
 
 
 async def test_the_program_that_posts_many_documents_gets_a_result_for_each(url: str) -> None:
