@@ -15,6 +15,7 @@ from hub.cli import (
     connectors,
     deliveries,
     doctor,
+    endpoints,
     evaluate,
     export,
     gc,
@@ -49,6 +50,7 @@ app.command(name="doctor")(doctor.doctor)
 app.add_typer(connectors.app, name="connectors")
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
+app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(deliveries.app, name="deliveries")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
-from hub.cli.output import print_json, print_table, when
+from hub.cli.output import print_json, print_table, warn, when
 
 app = typer.Typer(help="Look at notifications, and send them again.", no_args_is_help=True)
 
@@ -62,11 +62,13 @@ def replay(
 ) -> None:
     """Send deliveries again, with the same webhook-id. A hub that does not run sends them when it starts."""
     place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    asyncio.run(_replay(place, delivery_ids))
+    disabled = asyncio.run(_replay(place, delivery_ids))
     if as_json:
-        print_json({"replayed": delivery_ids})
+        print_json({"replayed": delivery_ids, "disabled": disabled})
     else:
         typer.echo(f"{len(delivery_ids)} will be sent again.")
+    for name, reason in disabled.items():
+        warn(f"{name} is disabled ({reason}): what goes there waits until `aime endpoints enable {name}`.")
 
 
 async def _list(place: Place, endpoint: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
@@ -76,9 +78,11 @@ async def _list(place: Place, endpoint: str | None, state: str | None, limit: in
         return await target.deliveries(endpoint=endpoint, state=state, limit=limit)
 
 
-async def _replay(place: Place, delivery_ids: list[str]) -> None:
+async def _replay(place: Place, delivery_ids: list[str]) -> dict[str, str]:
+    """Those endpoints of the deliveries that are disabled, and why."""
     from hub.cli.opening import open_target
 
     async with open_target(place) as target:
-        for delivery_id in delivery_ids:
-            await target.replay(delivery_id)
+        names = {await target.replay(delivery_id) for delivery_id in delivery_ids}
+        found = {each["name"]: each["disabled"] for each in await target.endpoints()}
+    return {name: found[name] for name in sorted(names) if found.get(name)}

@@ -19,7 +19,8 @@ import typer
 
 from core.errors import AimeError, ConfigErrors, StoreError
 from hub.cli.options import DEFAULT_STORE, ConfigOption, JsonOption, Place, StoreOption, config_path
-from hub.cli.output import print_json
+from hub.cli.output import count, print_json
+from hub.cli.target import Json
 
 if TYPE_CHECKING:
     from core.store.sqlite.health import StoreHealth
@@ -73,6 +74,8 @@ def _examine(config: Path | None, store: str | None) -> Iterator[Finding]:
     yield from _store(file)
     if path is not None:
         yield from _connectors(path, url)
+    if file.exists():
+        yield from _endpoints(url)
 
 
 # ---------------------------------------------------------------- the machine
@@ -167,6 +170,31 @@ def _connectors(path: Path, store: str) -> Iterator[Finding]:
     for name, ok, detail in checked:
         advice = "" if ok else "see that its address and credentials are right, and that it can be reached from here"
         yield Finding("connector", "ok" if ok else "failed", f"{name}: {detail or 'answers'}", advice)
+
+
+def _endpoints(store: str) -> Iterator[Finding]:
+    from hub.cli.opening import open_target
+
+    async def look() -> list[Json]:
+        async with open_target(Place(store=store)) as target:
+            return await target.endpoints()
+
+    try:
+        found = asyncio.run(look())
+    except AimeError as error:
+        yield Finding("endpoints", "failed", error.message)
+        return
+    for each in found:
+        name = each["name"]
+        waiting = f"{count(each['pending'], 'delivery', 'deliveries')} pending, {each['dead']:,} dead"
+        if each["disabled"]:
+            advice = f"mend the receiver, then: aime endpoints enable {name}"
+            yield Finding("endpoint", "warning", f"{name} is disabled ({each['disabled']}): {waiting}", advice)
+        elif each["dead"]:
+            advice = f"see aime deliveries list --endpoint {name} --state dead, and aime deliveries replay ID"
+            yield Finding("endpoint", "warning", f"{name}: {waiting}", advice)
+        else:
+            yield Finding("endpoint", "ok", f"{name}: {waiting}")
 
 
 # ---------------------------------------------------------------- the store

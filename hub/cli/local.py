@@ -62,12 +62,28 @@ class LocalTarget:
         found = await self._service.store.deliveries(endpoint=endpoint, state=wanted, limit=limit)
         return [DeliveryItem(**DeliveryItem.fields(delivery)).model_dump(mode="json") for delivery in found]
 
-    async def replay(self, delivery_id: str) -> None:
+    async def replay(self, delivery_id: str) -> str:
         delivery = await self._service.store.delivery(delivery_id)
         if delivery is None:
             raise NotFound(f"there is no delivery {delivery_id[:64]!r}")
         audit = AuditRecord(ACTOR, "delivery.replayed", delivery_id)
         await self._service.write(ChangeSet(replays=(delivery_id,), audit=(audit,)))
+        return delivery.endpoint
+
+    async def endpoints(self) -> list[Json]:
+        from hub.notify.endpoint import EndpointState
+
+        counts = await self._service.store.undelivered()
+        records = await self._service.store.records("endpoint")
+        return [
+            {
+                "name": name,
+                "disabled": EndpointState.model_validate_json(records[name]).disabled if name in records else None,
+                "pending": counts.get((name, DeliveryState.PENDING), 0),
+                "dead": counts.get((name, DeliveryState.DEAD), 0),
+            }
+            for name in sorted({*records, *(name for name, _ in counts)})
+        ]
 
     async def gc(self, before: int) -> int:
         return await self._service.gc(before)

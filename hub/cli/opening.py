@@ -16,7 +16,7 @@ from core.store.sqlite.connection import resolve
 from core.store.sqlite.lock import read_holder
 from hub.cli.local import LocalTarget
 from hub.cli.options import Place
-from hub.cli.remote import RemoteTarget, connect
+from hub.cli.remote import HubUnreachable, RemoteTarget, connect
 from hub.cli.target import Target
 
 
@@ -54,6 +54,24 @@ async def open_place(place: Place) -> AsyncIterator[GraphService | RemoteTarget]
         return
     async with service:
         yield service
+
+
+@asynccontextmanager
+async def open_hub(place: Place) -> AsyncIterator[RemoteTarget]:
+    """The running hub that `place` names, or that has its store. Raises HubUnreachable where none runs."""
+    if place.url is not None:
+        async with connect(place.url, place.api_key) as hub:
+            yield hub
+        return
+    holder = read_holder(Path(resolve(place.store)))
+    advice = "this needs a running hub: start one with `aime run`, or name one with --url"
+    if holder is None or holder.url is None:
+        raise HubUnreachable(f"no hub runs on {place.store}; {advice}")
+    async with connect(holder.url, holder.token) as hub:
+        try:
+            yield hub
+        except HubUnreachable as error:  # it was killed, and what it left beside the store is old
+            raise HubUnreachable(f"{error.message}; {advice}") from None
 
 
 def check_exists(store: str) -> None:

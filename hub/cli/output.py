@@ -26,6 +26,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def count(number: int, one: str, many: str) -> str:
+    """`1 document`, `2,000 documents`."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def when(instant: str | None) -> str | None:
     """An instant of the API, to the second."""
     return None if instant is None else f"{instant[:19]}Z"

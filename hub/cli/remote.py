@@ -127,8 +127,21 @@ class RemoteTarget:
         found: list[Json] = (await self.json("GET", "/admin/deliveries", params=params))["deliveries"]
         return found
 
-    async def replay(self, delivery_id: str) -> None:
-        await self.json("POST", f"/admin/deliveries/{quote(delivery_id, safe='')}/replay")
+    async def replay(self, delivery_id: str) -> str:
+        replayed: Json = await self.json("POST", f"/admin/deliveries/{quote(delivery_id, safe='')}/replay")
+        return str(replayed["endpoint"])
+
+    async def endpoints(self) -> list[Json]:
+        found = (await self.json("GET", "/admin/endpoints"))["endpoints"]
+        return [
+            {
+                "name": each["name"],
+                "disabled": each["reason"] if each["state"] == "disabled" else None,
+                "pending": each["pending"],
+                "dead": each["dead"],
+            }
+            for each in found
+        ]
 
     async def gc(self, before: int) -> int:
         dropped: int = (await self.json("POST", "/admin/gc", json={"before": before}))["documents"]

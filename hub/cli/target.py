@@ -41,7 +41,13 @@ class Target(Protocol):
 
     async def deliveries(self, *, endpoint: str | None, state: str | None, limit: int) -> list[Json]: ...
 
-    async def replay(self, delivery_id: str) -> None: ...
+    async def replay(self, delivery_id: str) -> str:
+        """The endpoint that it goes to."""
+        ...
+
+    async def endpoints(self) -> list[Json]:
+        """What waits: of each endpoint `name`, `disabled` (why, or null), and how many are `pending` and `dead`."""
+        ...
 
     async def gc(self, before: int) -> int:
         """The number of document versions that were dropped."""

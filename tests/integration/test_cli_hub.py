@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,6 +177,52 @@ def test_a_public_address_is_refused_until_there_is_a_key(aime: Aime) -> None:
     outcome = aime("run", "--listen", "0.0.0.0:0")
     assert outcome.returncode == 2
     assert "aime keys create" in outcome.stderr
+
+
+ENDPOINT = """
+[connectors.crm]
+kind = "webhook"
+notify.url = "http://127.0.0.1:9/nobody-listens"
+notify.secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+notify.allow_networks = ["127.0.0.0/8"]
+"""
+
+
+def test_a_disabled_endpoint_is_named_wherever_somebody_looks_for_what_does_not_arrive(
+    aime: Aime, folder: Path
+) -> None:
+    (folder / "plugins.toml").write_text(CONFIG + ENDPOINT)
+    running = RunningHub(folder)
+    try:
+        listed = {each["name"]: each["events"] for each in json.loads(aime("endpoints", "list", "--json").stdout)}
+        assert listed["crm"] == ["document.deleted", "document.processed"]
+        tested = aime("endpoints", "test", "crm")
+        assert (tested.returncode, tested.stderr.startswith("crm did not take it: ")) == (1, True)
+        assert aime("endpoints", "disable", "crm").stdout.startswith("crm is disabled; ")
+        assert aime("ingest", "more.jsonl").returncode == 0
+        pending = wait_for(lambda: json.loads(aime("deliveries", "list", "--endpoint", "crm", "--json").stdout))
+        replayed = aime("deliveries", "replay", pending[0]["id"])
+        assert replayed.returncode == 0
+        assert "crm is disabled (by an admin)" in replayed.stderr
+        assert "aime endpoints enable crm" in replayed.stderr
+        assert aime("endpoints", "enable", "nobody").returncode == 1
+    finally:
+        assert running.stop() == 0
+    [finding] = [each for each in json.loads(aime("doctor", "--json").stdout) if each["subject"] == "endpoint"]
+    assert finding["state"] == "warning"
+    assert re.fullmatch(r"crm is disabled \(by an admin\): \d deliver(y|ies) pending, 0 dead", finding["detail"])
+    assert aime("deliveries", "replay", pending[0]["id"]).stderr.startswith("crm is disabled")
+    without = aime("endpoints", "list")
+    assert without.returncode == 1
+    assert "needs a running hub" in without.stderr
+
+
+def wait_for(look: Callable[[], Any]) -> Any:
+    """What `look` finds, once it is not empty."""
+    deadline = time.monotonic() + SECONDS
+    while not (found := look()):
+        assert time.monotonic() < deadline
+    return found
 
 
 def test_a_hub_that_was_killed_leaves_a_store_that_the_next_one_opens(
