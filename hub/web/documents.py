@@ -81,7 +81,8 @@ class DocumentPage(BaseModel):
 class DocumentState(BaseModel):
     """A document with its text, or what is known of one that is not (or not yet) in the graph.
 
-    `journal` is there while a version posted with `wait=false` has not been committed, or could not be.
+    `journal` is there while a version posted with `wait=false` has not been committed, or could not be; only who posted
+    it is shown it, and who sees everything.
     """
 
     document_id: str
@@ -178,7 +179,10 @@ async def get_document(call: Call) -> web.StreamResponse:
             raise
         return reply(DocumentState(document_id=document_id, status=pending.status, journal=pending))
     state = DocumentState(
-        **DocumentSummary.of(view.document), status=Status.PROCESSED, content=view.text, journal=pending
+        **DocumentSummary.of(view.document),
+        status=Status.PROCESSED,
+        content=view.text,
+        journal=pending if pending is not None and _is_theirs(call, pending) else None,
     )
     return reply(state)
 

@@ -115,6 +115,19 @@ async def test_without_waiting_a_bad_document_is_refused_at_once(site: Site) -> 
     assert await site.service.store.journal(10) == []
 
 
+async def test_what_becomes_of_a_version_in_the_journal_is_told_to_its_poster_alone(site: Site) -> None:
+    await site.add("a", ADA)
+    poster, reader, admin = [await site.make_key(*scopes) for scopes in (("read", "write"), ("read",), ("admin",))]
+    site.hub.journal.stop()
+    site.key = poster
+    await site.post("/documents?wait=false", {"document_id": "a", "content": "Another text."}, status=202)
+    seen = {}
+    for site.key in (poster, reader, admin):
+        seen[site.key] = (await site.call("GET", "/documents/a")).json.get("journal")
+    assert seen[reader] is None
+    assert seen[poster]["status"] == seen[admin]["status"] == "accepted"
+
+
 async def test_a_journal_that_is_full_takes_nothing_more_until_there_is_room(
     open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
