@@ -129,6 +129,7 @@ class Instance:
         self.changed = Pulse()
         """Beats whenever its runners should look again: paused, resumed, a run asked for, the hub stopping."""
         self.stopping = False
+        self._closed = False
         self.status = InstanceStatus(InstanceState.WAITING, now())
         if problem:
             self._note_error(problem)
@@ -159,12 +160,13 @@ class Instance:
             self.log.exception("check failed")
             return Health(ok=False, detail=f"{type(error).__name__}: {error}"[:ERROR_CHARS])
 
-    async def aclose(self) -> None:
-        """Close the connector; a failure to do so is logged, since there is nobody left to act on it."""
-        if self.connector is None:
+    async def aclose(self, *, within: float = CHECK_SECONDS) -> None:
+        """Close the connector, once; a failure to do so is logged, since there is nobody left to act on it."""
+        if self.connector is None or self._closed:
             return
+        self._closed = True
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
+            async with asyncio.timeout(within):
                 await self.connector.aclose()
         except Exception:
             self.log.exception("close failed")

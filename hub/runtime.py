@@ -53,6 +53,8 @@ BLOCKING_THREADS = 8
 """Shared by all instances for `run_blocking`, and apart from the loop's own, so that a file system that hangs does not
 also hold up name resolution."""
 GC_SECONDS = 3600.0
+RESERVE_SECONDS = 6.0
+"""Of the time for a stop, at most a quarter: for cutting off, closing connectors, and closing the store afterwards."""
 
 
 def _utc_now() -> datetime:
@@ -104,6 +106,7 @@ class Hub:
         self._supervisor = Supervisor()
         self._follower: ConfigFollower | None = None
         self._reloading = asyncio.Lock()
+        self._deadline: float | None = None
 
     @property
     def instances(self) -> Mapping[str, Instance]:
@@ -128,7 +131,7 @@ class Hub:
             await stack.enter_async_context(self.network)
             await self.quarantine.open()
             self._running = {name: Running(self._create(*parts)) for name, parts in configured.items()}
-            await self._restore_pauses()
+            self._restore_pauses(await self._paused())
             await self.dispatcher.set_endpoints(self._endpoints())
             await self.dispatcher.start()
             await stack.enter_async_context(self._supervisor)
@@ -149,23 +152,38 @@ class Hub:
         async with self._stack:
             await self._drain()
 
+    def begin_stop(self) -> float:
+        """Take nothing more in from here on; whoever stops the hub calls it first, before the web server is closed, so
+        that one deadline holds for all. When the hub will have stopped, by the loop's clock."""
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
+            self._supervisor.begin_stop()
+            if self._follower is not None:
+                self._follower.stop()
+            for running in self._running.values():
+                running.instance.stop()
+            self.journal.stop()
+            self.dispatcher.stop()
+        return self._deadline
+
     async def _drain(self) -> None:
-        """Stop intake, let what is under way settle, close; what has not settled in time is cut off and, being neither
-        acknowledged nor checkpointed, comes again."""
-        self._supervisor.begin_stop()
-        deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
-        if self._follower is not None:
-            self._follower.stop()
-        async with self._reloading:
-            await asyncio.gather(*(self._halt(running, deadline) for running in self._running.values()))
-        self.journal.stop()
-        self.dispatcher.stop()
-        await self._supervisor.finish(within=_left(deadline))
+        """Let what is under way settle, then close; what has not settled in time is cut off and, being neither
+        acknowledged nor checkpointed, comes again. Connectors are closed once nobody uses them: neither a runner, nor
+        the dispatcher, nor a reload."""
+        deadline = self.begin_stop()
+        reserve = min(RESERVE_SECONDS, self.config.hub.drain_seconds / 4)
+        await self._supervisor.finish(within=_left(deadline - reserve), grace=reserve / 3)
+        await asyncio.gather(
+            *(running.instance.aclose(within=_left(deadline - reserve / 3)) for running in self._running.values())
+        )
 
     async def _halt(self, running: Running, deadline: float) -> None:
         """Stop one instance and close its connector."""
         running.instance.stop()
-        await self._supervisor.finish(running.tasks, within=_left(deadline))
+        await asyncio.gather(
+            self._supervisor.finish(running.tasks, within=_left(deadline)),
+            self.dispatcher.release([running.instance.name], within=_left(deadline)),
+        )
         await running.instance.aclose()
 
     # -- what comes in from the web and the command line
@@ -238,6 +256,7 @@ class Hub:
             configured = await asyncio.to_thread(self._configure, config)
             if config.hub != self.config.hub_in_file:
                 log.warning("the [hub] table was edited; it takes effect at the next start")
+            paused = await self._paused()  # whatever may fail comes before the first instance is stopped
             deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
             gone = [name for name, running in self._running.items() if _edited(running.instance, configured.get(name))]
             await asyncio.gather(*(self._halt(self._running[name], deadline) for name in gone))
@@ -247,12 +266,26 @@ class Hub:
             for name in added:
                 self._running[name] = Running(self._create(*configured[name]))
             self.config = replace(config, hub=self.config.hub, overridden=config.hub)
-            await self._restore_pauses()
-            await self.dispatcher.set_endpoints(self._endpoints())
+            self._restore_pauses(paused)
             for name in added:
-                self._drive(self._running[name])
+                if not self._supervisor.stopping:
+                    self._drive(self._running[name])
+            await self._follow_endpoints()
             if gone or added:
                 log.info("configuration followed", stopped=sorted(set(gone) - set(added)), started=sorted(added))
+
+    async def _follow_endpoints(self) -> None:
+        """Tell the dispatcher of the instances that there are now. When the store refuses, it is tried until it does
+        not: nothing is sent meanwhile to those that are gone, and what is pending waits."""
+        try:
+            await self.dispatcher.set_endpoints(self._endpoints())
+        except StoreError as error:
+            log.warning("endpoints not followed yet", error=error.message)
+            self._supervisor.start("endpoints", self._set_endpoints)
+
+    async def _set_endpoints(self) -> None:
+        async with self._reloading:
+            await self.dispatcher.set_endpoints(self._endpoints())
 
     def _configure(self, config: Config) -> dict[str, Configured]:
         """Every enabled instance, validated by its kind. Raises ConfigErrors."""
@@ -367,8 +400,11 @@ class Hub:
     async def _remember(self, name: str, state: str | None, audit: AuditRecord) -> None:
         await self.service.write(ChangeSet(records={("connector", name): state}, audit=(audit,)))
 
-    async def _restore_pauses(self) -> None:
-        paused = await self.service.store.records("connector")
+    async def _paused(self) -> Collection[str]:
+        """The instances that an admin has paused. Raises StoreError."""
+        return await self.service.store.records("connector")
+
+    def _restore_pauses(self, paused: Collection[str]) -> None:
         for name, running in self._running.items():
             if name in paused and running.instance.status.state is not InstanceState.FAILED:
                 running.instance.pause()

@@ -21,18 +21,18 @@ class Supervisor:
     starts again after a rest, and no other is touched."""
 
     def __init__(self) -> None:
-        self._group = asyncio.TaskGroup()
         self._alive: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._group.__aexit__(kind, error, trace)
+        """Ends every task. A task group would wait for one that does not let itself be cancelled, for ever if need be;
+        here it is given up after `CANCEL_SECONDS`, by its name."""
+        await self.finish(within=0.0)
 
     @property
     def stopping(self) -> bool:
@@ -44,7 +44,7 @@ class Supervisor:
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Run until it returns."""
-        task = self._group.create_task(self._keep_going(name, run), name=name)
+        task = asyncio.create_task(self._keep_going(name, run), name=name)
         self._alive.add(task)
         task.add_done_callback(self._alive.discard)
         return task
@@ -57,9 +57,11 @@ class Supervisor:
         except TimeoutError:
             return
 
-    async def finish(self, tasks: Collection[asyncio.Task[None]] | None = None, *, within: float) -> None:
-        """Wait for these tasks (without: for all), and cut off those that have not ended in time. What they held
-        unsettled comes again: it is neither acknowledged nor checkpointed."""
+    async def finish(
+        self, tasks: Collection[asyncio.Task[None]] | None = None, *, within: float, grace: float = CANCEL_SECONDS
+    ) -> None:
+        """Wait for these tasks (without: for all), and cut off those that have not ended in time; they get `grace` to
+        clean up. What they held unsettled comes again: it is neither acknowledged nor checkpointed."""
         waited = [task for task in (self._alive if tasks is None else tasks) if not task.done()]
         if not waited:
             return
@@ -68,7 +70,10 @@ class Supervisor:
             log.warning("cut off", task=task.get_name())
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=CANCEL_SECONDS)
+            _, lost = await asyncio.wait(late, timeout=grace)
+            for task in lost:
+                log.error("does not let itself be cut off; it is left behind", task=task.get_name())
+                self._alive.discard(task)
 
     async def _keep_going(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         failures = 0

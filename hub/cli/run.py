@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from hub.runtime import Hub
 
 READY_POLL_SECONDS = 0.05
+GAVE_UP = 1
+"""The exit code of a hub that did not stop in time."""
 
 ListenOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Where to answer HTTP; port 0 takes a free one.")
@@ -74,7 +77,7 @@ async def _run(config: Config, *, as_json: bool) -> None:
     from hub.runtime import Hub
     from hub.web import serve
 
-    stopped = _stop_on_signals()
+    stopped = _stop_on_signals(give_up_after=config.hub.drain_seconds)
     options = ServiceOptions(
         max_content_bytes=config.hub.max_content_bytes, analysis_workers=config.hub.analysis_workers
     )
@@ -87,21 +90,35 @@ async def _run(config: Config, *, as_json: bool) -> None:
             collect_rarely()  # of the index, too, most is there to stay
             await _announce(hub, server.url, as_json=as_json)
         await stopped.wait()
+        hub.begin_stop()
 
 
-def _stop_on_signals() -> asyncio.Event:
-    """An event that the first SIGTERM or SIGINT sets. The second has its default effect again."""
+def _stop_on_signals(*, give_up_after: float) -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets. The second has its default effect again.
+
+    The process ends `give_up_after` seconds after the first in any case: a connector's thread that hangs in a system
+    call can be ended in no other way, and what is committed is durable.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         stopped.set()
+        last_resort = threading.Timer(give_up_after, _give_up)
+        last_resort.daemon = True
+        last_resort.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     return stopped
+
+
+def _give_up() -> None:
+    sys.stderr.write("aime: the hub did not stop within hub.drain_seconds; what is not committed comes again\n")
+    sys.stderr.flush()
+    os._exit(GAVE_UP)
 
 
 async def _ready(service: GraphService, stopped: asyncio.Event) -> bool:

@@ -104,6 +104,11 @@ class Dispatcher:
         self._endpoints = dict(endpoints)
         self._broken = broken
 
+    async def release(self, names: Collection[str], *, within: float) -> None:
+        """Let go of these endpoints' connectors, before they are closed: begin nothing more, and wait up to `within`
+        seconds for what is under way. What is pending waits until `set_endpoints`."""
+        await self._sender.release(names, within=within)
+
     @property
     def endpoints(self) -> Mapping[str, Endpoint]:
         """What is configured, by name."""

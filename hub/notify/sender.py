@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 
 import structlog
 
 from core.errors import NotFound, StoreError
+from core.pulse import Pulse
 from core.service import GraphService
 from core.store.base import Attempt, AuditRecord, ChangeSet, Delivery, DeliveryState
 from hub.net.breaker import Breaker
@@ -66,6 +67,9 @@ class Sender:
         self._lanes: dict[str, Lane] = {}
         self._stored: dict[str, str] = {}
         self._absent: set[str] = set()
+        self._released: set[str] = set()
+        """Lanes whose connectors are about to be closed: nothing is begun on them until they are served anew."""
+        self._idle = Pulse()
         self._in_flight: set[str] = set()
         self._woken = asyncio.Event()
 
@@ -76,6 +80,7 @@ class Sender:
         self._stored = await self._service.store.records("endpoint")
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._absent.clear()
+        self._released.clear()
         for name, lane in list(self._lanes.items()):
             endpoint = self._endpoint(name)
             if endpoint is None:
@@ -85,6 +90,17 @@ class Sender:
         for name in self._endpoints:
             self.lane(name)
         self.wake()
+
+    async def release(self, names: Collection[str], *, within: float) -> None:
+        """Begin nothing more for these until `serve`, and wait until what is under way for them has ended, or so many
+        seconds have passed. Their deliveries stay pending."""
+        self._released.update(names)
+        try:
+            async with asyncio.timeout(within):
+                while any(lane.in_flight for name in names if (lane := self._lanes.get(name))):
+                    await self._idle.wait(None)
+        except TimeoutError:
+            _log.warning("notify.not_released", endpoints=sorted(names))
 
     def lane(self, name: str) -> Lane:
         """Raises NotFound for a name that no endpoint has."""
@@ -140,7 +156,7 @@ class Sender:
         # still look pending in that answer.
         under_way = frozenset(self._in_flight)
         limit = room + len(under_way)
-        found = await self._service.store.due(self._clock.now(), limit, skip=resting | self._absent)
+        found = await self._service.store.due(self._clock.now(), limit, skip=resting | self._absent | self._released)
         progress = False
         for delivery in found:
             if delivery.id in under_way or len(self._in_flight) >= self._concurrency:
@@ -151,7 +167,7 @@ class Sender:
                 self._absent.add(delivery.endpoint)
                 progress = True
                 continue
-            if lane.wait() == 0:
+            if lane.wait() == 0 and lane.name not in self._released:
                 lane.enter()
                 self._in_flight.add(delivery.id)
                 attempts.create_task(self._deliver(lane, delivery), name=f"notify: {lane.name}")
@@ -185,6 +201,7 @@ class Sender:
                 await self._settle(lane, delivery, outcome, at, self._clock.elapsed() - started)
         finally:
             lane.left()
+            self._idle.beat()
             self._in_flight.discard(delivery.id)
             if lane.name not in self._endpoints and lane.forgettable:
                 self._lanes.pop(lane.name, None)

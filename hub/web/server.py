@@ -9,6 +9,7 @@ import secrets
 from types import TracebackType
 from typing import Self
 
+import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import SecretStr
@@ -21,15 +22,29 @@ from hub.telemetry import LoopWatchdog
 from hub.web.app import SITE, create_app
 from hub.web.routes import MAX_REQUEST_LINE
 
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub.web")
+
 SHUTDOWN_SECONDS = 10.0
-"""The most that calls in flight take: streams, polls and batches end by themselves. The hub's own drain comes after."""
+"""The most that calls in flight get: streams, polls and batches end by themselves. It counts against the drain."""
+ABORT_SECONDS = 1.0
+"""For a call that was cancelled to end; then its connection is closed."""
 
 
 class Server:
     """A running HTTP server. `url` is where it is bound; leaving it as a context manager closes it."""
 
-    def __init__(self, runner: web.AppRunner, url: str, run_token: SecretStr, watchdog: asyncio.Task[None]) -> None:
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        url: str,
+        run_token: SecretStr,
+        watchdog: asyncio.Task[None],
+        *,
+        patience: float,
+    ) -> None:
+        """`patience`: the seconds that calls in flight get when it is closed."""
         self._runner = runner
+        self._patience = patience
         self._watchdog = watchdog
         self.url = url
         self.run_token = run_token
@@ -43,7 +58,12 @@ class Server:
         """Stop accepting, end streams and long polls, and give calls in flight the drain time to finish."""
         self._watchdog.cancel()
         await asyncio.wait([self._watchdog])
-        await self._runner.cleanup()
+        try:
+            # The runner waits twice for a call that does not let itself be cancelled.
+            async with asyncio.timeout(self._patience + ABORT_SECONDS):
+                await self._runner.cleanup()
+        except TimeoutError:
+            log.warning("calls in flight were cut off", calls=self.in_flight)
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,12 +84,13 @@ async def serve(hub: Hub, listen: str) -> Server:
     await keys.reload()
     check_exposure(listen, keys=int(keys.usable()))
     run_token = SecretStr(secrets.token_urlsafe(32))
+    patience = min(SHUTDOWN_SECONDS, hub.config.hub.drain_seconds / 2)
     runner = web.AppRunner(
         create_app(hub, host=host, run_token=run_token),
         access_log=None,
         auto_decompress=False,
         max_line_size=MAX_REQUEST_LINE,
-        shutdown_timeout=min(SHUTDOWN_SECONDS, hub.config.hub.drain_seconds / 2),
+        shutdown_timeout=patience,
         logger=_protocol_log(),
     )
     await runner.setup()
@@ -82,7 +103,8 @@ async def serve(hub: Hub, listen: str) -> Server:
     url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
     hub.service.announce(url, run_token.get_secret_value())
     watchdog = LoopWatchdog(runner.app[SITE].metrics)
-    return Server(runner, url, run_token, asyncio.create_task(watchdog.run(), name="loop watchdog"))
+    watching = asyncio.create_task(watchdog.run(), name="loop watchdog")
+    return Server(runner, url, run_token, watching, patience=patience)
 
 
 def _why_not(error: OSError, listen: str) -> str:
