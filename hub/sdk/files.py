@@ -30,9 +30,7 @@ CONTENT_TYPES = {
 RECORDS = frozenset({".ndjson", ".jsonl"})
 """The suffixes of files that hold a document on each line."""
 
-# The first heading, before which there may be front matter or blank lines.
-_MARKDOWN_TITLE = re.compile(r"\A(?:---\n.*?\n---\n)?\s*# +(.+?)\s*#*\s*$", re.DOTALL | re.MULTILINE)
-_HTML_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
+_HTML_TITLE = re.compile(r"<title[^<>]*>([^<]*)</title>", re.IGNORECASE)
 TITLE_CHARS = 300
 HEAD_CHARS = 4096
 """How much of a file is looked at for its title."""
@@ -120,12 +118,17 @@ def _title(content: str, content_type: str) -> str | None:
     head = content[:HEAD_CHARS].replace("\r\n", "\n")
     match content_type:
         case "text/markdown":
-            found = _MARKDOWN_TITLE.search(head)
+            title = _markdown_title(head)
         case "text/html":
-            found = _HTML_TITLE.search(head)
+            title = unescape(found[1]) if (found := _HTML_TITLE.search(head)) else ""
         case _:
             return None
-    if found is None:
-        return None
-    title = unescape(found.group(1)) if content_type == "text/html" else found.group(1)
-    return " ".join(title.split())[:TITLE_CHARS]
+    return " ".join(title.split())[:TITLE_CHARS] or None
+
+
+def _markdown_title(head: str) -> str:
+    """The first heading, before which there may be front matter or blank lines."""
+    if head.startswith("---\n") and (end := head.find("\n---\n", 3)) >= 0:
+        head = head[end + len("\n---\n") :]
+    line = head.lstrip().partition("\n")[0]
+    return line[1:].rstrip().rstrip("#") if line.startswith("# ") else ""

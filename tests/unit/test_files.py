@@ -55,6 +55,23 @@ def test_a_text_is_one_document_with_the_title_that_it_gives_itself(
     }
 
 
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.md", "# x" + " " * 100_000 + "y"),
+        ("a.md", "\n" * 100_000),
+        ("a.md", "---\n" * 25_000),
+        ("a.html", "<title" * 20_000),
+        ("a.html", "<title>" * 20_000),
+    ],
+)
+def test_a_hostile_head_is_read_in_no_time(tmp_path: Path, name: str, content: str) -> None:
+    path = write(tmp_path / name, content)
+    for _ in range(20):
+        assert read(path)[0].fields is not None
+
+
 def test_lines_in_our_form_and_in_that_of_beir_become_the_same_fields(tmp_path: Path) -> None:
     lines = [
         {"document_id": "1", "content": "One.", "metadata": {"title": "T", "domain": "d"}},
