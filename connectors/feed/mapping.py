@@ -15,7 +15,9 @@ from typing import Any
 from hub.sdk import Change, Document, Failure, InvalidDocument, Upsert
 
 HTML = ("text/html", "application/xhtml+xml")
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*>")
+NAME_CHARS = 1000
+"""Of a title or a name, before its markup is taken out: nobody reads more, and the core refuses it."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -123,6 +125,7 @@ def _instant(parsed: Any) -> datetime | None:
 
 def _plain(text: str) -> str:
     """A title or name on one line, without the markup that feeds put into them."""
+    text = text[:NAME_CHARS]
     if "<" in text:
         text = _TAG.sub("", text)
     return " ".join(_clean(unescape(text)).split())

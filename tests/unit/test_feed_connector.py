@@ -330,3 +330,9 @@ async def test_feeds_as_they_are_found_give_every_entry_once_with_text(path: Pat
     assert [failure.error for failure in graph.failures] == (
         ["the entry has neither text nor title"] if path.name == "missing-fields.atom" else []
     )
+
+
+@pytest.mark.timeout(5)
+async def test_a_title_of_nothing_but_open_brackets_ends() -> None:
+    feed = await read(rss(item("1", "Text.", title="&lt;" * 100_000, author="&lt;" * 100_000)))
+    assert len(feed.documents) == 1
