@@ -268,6 +268,10 @@ class Store(Protocol):
 
     async def delivery(self, delivery_id: str) -> Delivery | None: ...
 
+    async def has_pending(self, endpoint: str) -> bool:
+        """Whether a delivery of this endpoint is pending."""
+        ...
+
     async def undelivered(self) -> dict[tuple[str, DeliveryState], int]:
         """How many deliveries of each endpoint are pending, and how many dead."""
         ...

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 import structlog
 
 from core.errors import NotFound, StoreError
-from core.pulse import Pulse
 from core.service import GraphService
 from core.store.base import Attempt, AuditRecord, ChangeSet, Delivery, DeliveryState
 from hub.net.breaker import Breaker
@@ -67,9 +66,8 @@ class Sender:
         self._lanes: dict[str, Lane] = {}
         self._stored: dict[str, str] = {}
         self._absent: set[str] = set()
-        self._released: set[str] = set()
-        """Lanes whose connectors are about to be closed: nothing is begun on them until they are served anew."""
-        self._idle = Pulse()
+        self._left: set[str] = set()
+        """Callback hosts to be forgotten once nothing is pending for them."""
         self._in_flight: set[str] = set()
         self._woken = asyncio.Event()
 
@@ -80,7 +78,6 @@ class Sender:
         self._stored = await self._service.store.records("endpoint")
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._absent.clear()
-        self._released.clear()
         for name, lane in list(self._lanes.items()):
             endpoint = self._endpoint(name)
             if endpoint is None:
@@ -89,18 +86,11 @@ class Sender:
                 lane.endpoint = endpoint
         for name in self._endpoints:
             self.lane(name)
+        for name in list(self._stored):
+            if self._endpoint(name) is not None:
+                self.lane(name)
+                self._left.add(name)
         self.wake()
-
-    async def release(self, names: Collection[str], *, within: float) -> None:
-        """Begin nothing more for these until `serve`, and wait until what is under way for them has ended, or so many
-        seconds have passed. Their deliveries stay pending."""
-        self._released.update(names)
-        try:
-            async with asyncio.timeout(within):
-                while any(lane.in_flight for name in names if (lane := self._lanes.get(name))):
-                    await self._idle.wait(None)
-        except TimeoutError:
-            _log.warning("notify.not_released", endpoints=sorted(names))
 
     def lane(self, name: str) -> Lane:
         """Raises NotFound for a name that no endpoint has."""
@@ -140,6 +130,7 @@ class Sender:
                 try:
                     if await self._start_due(attempts):
                         continue
+                    await self._forget_hosts()
                     rest = await self._until_due()
                 except StoreError as error:
                     _log.warning("notify.store", reason=error.message)
@@ -156,7 +147,7 @@ class Sender:
         # still look pending in that answer.
         under_way = frozenset(self._in_flight)
         limit = room + len(under_way)
-        found = await self._service.store.due(self._clock.now(), limit, skip=resting | self._absent | self._released)
+        found = await self._service.store.due(self._clock.now(), limit, skip=resting | self._absent)
         progress = False
         for delivery in found:
             if delivery.id in under_way or len(self._in_flight) >= self._concurrency:
@@ -167,7 +158,7 @@ class Sender:
                 self._absent.add(delivery.endpoint)
                 progress = True
                 continue
-            if lane.wait() == 0 and lane.name not in self._released:
+            if lane.wait() == 0:
                 lane.enter()
                 self._in_flight.add(delivery.id)
                 attempts.create_task(self._deliver(lane, delivery), name=f"notify: {lane.name}")
@@ -181,6 +172,22 @@ class Sender:
         if next_due is not None and (until := (next_due - self._clock.now()).total_seconds()) > 0:
             rests.append(until)
         return min([self._poll, *rests])
+
+    async def _forget_hosts(self) -> None:
+        """Let go of callback hosts that nothing is pending for, and of what is remembered of them. A pause that one of
+        them asked for is kept until it has passed. Raises StoreError."""
+        for name in list(self._left):
+            lane = self._lanes.get(name)
+            if lane is None or lane.in_flight:
+                self._left.discard(name)  # the attempt under way brings it back
+            elif lane.wait() == 0:
+                pending = await self._service.store.has_pending(name)
+                self._left.discard(name)
+                if not pending and not lane.in_flight and name not in self._endpoints:
+                    lane.enable()
+                    await self.write(lane)
+                    if not lane.in_flight:
+                        self._lanes.pop(name, None)
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -201,10 +208,12 @@ class Sender:
                 await self._settle(lane, delivery, outcome, at, self._clock.elapsed() - started)
         finally:
             lane.left()
-            self._idle.beat()
             self._in_flight.discard(delivery.id)
-            if lane.name not in self._endpoints and lane.forgettable:
-                self._lanes.pop(lane.name, None)
+            if lane.name not in self._endpoints:
+                if lane.forgettable:
+                    self._lanes.pop(lane.name, None)
+                else:
+                    self._left.add(lane.name)
             self.wake()
 
     async def _attempt(self, lane: Lane, delivery: Delivery) -> Outcome:

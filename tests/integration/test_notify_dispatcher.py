@@ -558,6 +558,29 @@ async def test_a_callback_host_that_is_gone_or_hangs_concerns_nobody_else(
     assert {delivery.state for delivery in await stored(service) if delivery.target == gone.url} == {DeliveryState.DEAD}
 
 
+async def test_a_callback_host_is_forgotten_once_nothing_is_pending_for_it(
+    service: GraphService, network: Network
+) -> None:
+    callbacks = Endpoint(
+        "callback", (), Callbacks(network, SecretStr(SECRET), allow_networks=LOOPBACK), may_be_disabled=False
+    )
+    recorded = Recorded()
+    async with receiving(lambda _: 410) as gone:
+        async with dispatching(service, callbacks, recorded=recorded) as dispatcher:
+            delivery = callback_delivery("q-1", gone.url, {}, now=datetime.now(UTC))
+            await service.write(ChangeSet(deliveries=(delivery,)))
+            dispatcher.wake()
+            await recorded.until(lambda: recorded.states() == [DeliveryState.DEAD])
+            async with asyncio.timeout(10):
+                while await service.store.records("endpoint"):
+                    await service.write(ChangeSet())
+            assert [health.name for health in dispatcher.health()] == ["callback"]
+        await service.write(ChangeSet(records={("endpoint", delivery.endpoint): '{"failures": 3}'}))
+        async with dispatching(service, callbacks), asyncio.timeout(10):
+            while await service.store.records("endpoint"):
+                await service.write(ChangeSet())
+
+
 async def test_a_callback_to_a_private_address_is_not_sent(service: GraphService, network: Network) -> None:
     recorded = Recorded()
     callbacks = Endpoint("callback", (), Callbacks(network, SecretStr(SECRET)), may_be_disabled=False)
@@ -608,7 +631,7 @@ async def test_a_connector_that_breaks_its_contract_has_failed_and_others_go_on(
     recorded = Recorded()
     async with receiving() as crm:
         odd = Endpoint("odd", ("document.processed",), Odd(act))
-        options = {"schedule": RetrySchedule([0.001]), "attempt_timeout": 0.05}
+        options: dict[str, Any] = {"schedule": RetrySchedule([0.001]), "attempt_timeout": 0.05}
         async with dispatching(service, odd, recorded=recorded, **options):
             await put(service, "a", "text")
             await recorded.until(lambda: DeliveryState.DEAD in recorded.states())

@@ -291,6 +291,10 @@ def delivery(db: apsw.Connection, delivery_id: str) -> Delivery | None:
     return rows.delivery(found[0]) if found else None
 
 
+def has_pending(db: apsw.Connection, endpoint: str) -> bool:
+    return bool(select(db, "SELECT 1 FROM deliveries WHERE state = 'pending' AND endpoint = ? LIMIT 1", (endpoint,)))
+
+
 def undelivered(db: apsw.Connection) -> dict[tuple[str, DeliveryState], int]:
     # One statement for each state, so that each is answered from its partial index.
     counts: dict[tuple[str, DeliveryState], int] = {}

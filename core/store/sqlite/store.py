@@ -147,6 +147,9 @@ class SqliteStore:
     async def delivery(self, delivery_id: str) -> Delivery | None:
         return await self._reader.run(read.delivery, delivery_id)
 
+    async def has_pending(self, endpoint: str) -> bool:
+        return await self._reader.run(read.has_pending, endpoint)
+
     async def undelivered(self) -> dict[tuple[str, DeliveryState], int]:
         return await self._reader.run(read.undelivered)
 
