@@ -29,6 +29,7 @@ from hub.sdk import (
     Pulls,
     Receives,
 )
+from hub.telemetry import redact_text
 
 CHECK_SECONDS = 30.0
 ERROR_CHARS = 500
@@ -155,10 +156,10 @@ class Instance:
         except TimeoutError:
             return Health(ok=False, detail=f"no answer within {CHECK_SECONDS:.0f} s")
         except AimeError as error:
-            return Health(ok=False, detail=error.message)
+            return Health(ok=False, detail=describe(error))
         except Exception as error:
             self.log.exception("check failed")
-            return Health(ok=False, detail=f"{type(error).__name__}: {error}"[:ERROR_CHARS])
+            return Health(ok=False, detail=describe(error))
 
     async def aclose(self, *, within: float = CHECK_SECONDS) -> None:
         """Close the connector, once; a failure to do so is logged, since there is nobody left to act on it."""
@@ -250,6 +251,7 @@ class Instance:
 
 
 def describe(error: BaseException) -> str:
-    """The sentence for the admin. What is no error of ours is named by its type."""
+    """The sentence for the admin, without secrets: it goes into records, notifications and the trail. What is no error
+    of ours is named by its type."""
     message = error.message if isinstance(error, AimeError) else f"{type(error).__name__}: {error}"
-    return message[:ERROR_CHARS]
+    return redact_text(message[: 4 * ERROR_CHARS])[:ERROR_CHARS]

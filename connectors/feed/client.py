@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import feedparser
 
@@ -73,12 +74,18 @@ def parse(answer: Answer) -> Any:
     plain = answer.body.replace(b"\x00", b"")  # of UTF-16 and UTF-32, the ASCII that markup is made of
     first = _FIRST_ELEMENT.search(plain)
     if _ENTITY.search(plain, 0, first.start() if first else len(plain)):
-        raise NotReady(f"{answer.url} declares XML entities, which are not read")
+        raise NotReady(f"{_origin(answer.url)} declares XML entities, which are not read")
     headers = {"content-location": answer.url}
     if content_type := answer.headers.get("content-type"):
         headers["content-type"] = content_type
     # Markup is not cleaned here: the core reads the text out of it, and nothing else.
     feed = feedparser.parse(answer.body, response_headers=headers, sanitize_html=False, resolve_relative_uris=False)
     if not feed.entries and not feed.get("version"):
-        raise NotReady(f"{answer.url} is not a feed")
+        raise NotReady(f"{_origin(answer.url)} is not a feed")
     return feed
+
+
+def _origin(url: str) -> str:
+    """What an error may say of an address: its path and query may hold a key."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -336,3 +336,14 @@ async def test_feeds_as_they_are_found_give_every_entry_once_with_text(path: Pat
 async def test_a_title_of_nothing_but_open_brackets_ends() -> None:
     feed = await read(rss(item("1", "Text.", title="&lt;" * 100_000, author="&lt;" * 100_000)))
     assert len(feed.documents) == 1
+
+
+@pytest.mark.parametrize("body", [b"<html></html>", b'<!DOCTYPE x [<!ENTITY a "b">]><rss/>'])
+async def test_an_error_names_the_server_and_not_the_key_in_the_address(body: bytes) -> None:
+    async with served(Source(body).answer) as url, Network() as network:
+        config = FeedConfig.model_validate({"url": f"{url}/hush/feed.xml?key=hush"})
+        feed = Feed(config, context(network.client("news", allow_networks=LOOPBACK), "news"))
+        with pytest.raises(NotReady) as raised:
+            await pull(feed, Graph())
+    assert url in raised.value.message
+    assert "hush" not in raised.value.message

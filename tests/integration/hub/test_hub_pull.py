@@ -276,3 +276,13 @@ async def test_a_source_that_hangs_is_cut_off_when_the_drain_is_over(tmp_path: P
     assert loop.time() - began < 5
     async with running(tmp_path, {"s": Source()}) as hub:
         assert (await stored(hub.service)).keys() == {"a"}
+
+
+async def test_a_secret_in_an_error_stands_in_no_status_and_no_trail(tmp_path: Path) -> None:
+    source = Source(ValueError("refused: Authorization: Bearer hushhushhush at https://me:hushhush@example.com/"))
+    async with running(tmp_path, {"s": source}) as hub:
+        await first_run(hub)
+        trail = await hub.service.store.trail(0, 100)
+        said = f"{hub.instances['s'].status.last_error} {[entry.record.detail for entry in trail]}"
+        assert "ValueError: refused" in said
+        assert "hush" not in said
