@@ -126,7 +126,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How much one pull may read: the hub's lag and overlap, already worked out."""
+    """How much one pull may read."""
 
     until: datetime
     """Leave what is newer for the next pull."""
