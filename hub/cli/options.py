@@ -53,12 +53,14 @@ class Place:
             return cls(store="", url=url, api_key=api_key or os.environ.get("AIME_API_KEY") or None)
         chosen = store or os.environ.get("AIME_STORE")
         path = config_path(config)
-        if chosen or path is None:
+        if path is None:
             return cls(store=chosen or DEFAULT_STORE)
         from hub.config import load_config
 
         hub = load_config(path).hub
-        return cls(store=hub.store, max_content_bytes=hub.max_content_bytes, analysis_workers=hub.analysis_workers)
+        return cls(
+            store=chosen or hub.store, max_content_bytes=hub.max_content_bytes, analysis_workers=hub.analysis_workers
+        )
 
 
 def config_path(config: Path | None) -> Path | None:
