@@ -37,7 +37,7 @@ class ListOptions(BaseModel):
 
     source: Parameter | None = None
     author: Parameter | None = None
-    tag: Parameter | None = None
+    tags: Parameter | None = None
     filters: str | None = Field(None, max_length=2048, description="Any filters of POST /query, as a JSON object.")
     cursor: Parameter = Field("", description="The `next` of the page before.")
     limit: int = Field(100, ge=1, le=1000)
@@ -228,7 +228,7 @@ def _filters(options: ListOptions) -> dict[str, Any]:
         if not isinstance(given, dict):
             raise InvalidInput(f"must be a JSON object, not {json_type(given)}", field="filters")
         filters |= given
-    named = {"source": options.source, "author": options.author, "tags": options.tag}
+    named = {"source": options.source, "author": options.author, "tags": options.tags}
     return filters | {name: value for name, value in named.items() if value is not None}
 
 

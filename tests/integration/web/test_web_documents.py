@@ -81,7 +81,7 @@ async def test_documents_are_listed_in_pages_in_the_order_of_their_ids(site: Sit
 async def test_documents_are_listed_by_what_is_known_of_them(site: Site) -> None:
     await site.add("a", "One.", source="cms", tags=["x"])
     await site.add("b", "Two.", source="crm", tags=["x", "y"])
-    for query in ("source=crm", "tag=y", 'filters={"tags":["y"]}'):
+    for query in ("source=crm", "tags=y", 'filters={"tags":["y"]}'):
         found = (await site.call("GET", f"/documents?{query}")).json["documents"]
         assert [document["document_id"] for document in found] == ["b"], query
 
