@@ -170,14 +170,13 @@ async def list_quarantine(call: Call) -> web.StreamResponse:
 
 async def retry_quarantined(call: Call) -> web.StreamResponse:
     entry = await call.model(QuarantineEntry)
-    await call.site.hub.quarantine.retry(entry.connector, entry.document_id, actor=call.caller.actor)
-    call.site.hub.journal_arrived()
+    await call.site.hub.retry_quarantined(entry.connector, entry.document_id, actor=call.caller.actor)
     return reply(entry, status=202)
 
 
 async def drop_quarantined(call: Call) -> web.StreamResponse:
     entry = await call.model(QuarantineEntry)
-    await call.site.hub.quarantine.drop(entry.connector, entry.document_id, actor=call.caller.actor)
+    await call.site.hub.drop_quarantined(entry.connector, entry.document_id, actor=call.caller.actor)
     return reply(entry)
 
 
