@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ ROWS = {
     "audit": "SELECT subject, * FROM audit",
 }
 """For each table its rows, each after the document that it belongs to."""
+
+ROWS_AT_ONCE = 100
+"""Rows in one statement, as the hub's own store writes them."""
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -74,8 +78,10 @@ class Server:
         with self._db as db:
             for table in ROWS:
                 rows = [row for document_id in document_ids for row in self._rows[document_id].get(table, ())]
-                if rows:
-                    db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+                for start in range(0, len(rows), ROWS_AT_ONCE):
+                    some = rows[start : start + ROWS_AT_ONCE]
+                    row = f"({', '.join('?' * len(some[0]))})"
+                    db.execute(f"INSERT INTO {table} VALUES {', '.join([row] * len(some))}", tuple(chain(*some)))
 
 
 async def serve(folder: str, store: str) -> None:

@@ -43,8 +43,9 @@ def test_a_quick_run_measures_every_figure_and_writes_them_as_a_list(tmp_path: P
     [
         (Figure("fast enough", 12.0, "passages/s", 100, 0.12), 0),
         (Figure("too slow", 11.9, "passages/s", 100, 0.12), 1),
-        (Figure("small enough (at most)", 500.0, "MB", 500, 1.0), 0),
-        (Figure("too large (at most)", 501.0, "MB", 500, 1.0), 1),
+        (Figure("small enough (at most)", 500.0, "MB", 500, 1.0, is_ceiling=True), 0),
+        (Figure("too large (at most)", 501.0, "MB", 500, 1.0, is_ceiling=True), 1),
+        (Figure("too large, whatever its name", 501.0, "MB", 500, 1.0, is_ceiling=True), 1),
         (Figure("told only", 1000.0, "ms"), 0),
     ],
 )
