@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.store.base import RecordScope
 from hub.net.breaker import Breaker, BreakerState
 from hub.notify.schedule import Clock
 from hub.sdk.contract import Notifies, Outcome
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 LONGEST_PAUSE = timedelta(days=30)
 """A pause that a restart finds further ahead than this was written by a clock that was wrong."""
@@ -77,7 +80,7 @@ class Lane:
     ) -> None:
         self.name = name
         self.endpoint = endpoint
-        self.state = _parse(stored)
+        self.state = _parse(name, stored)
         self.in_flight = 0
         self.delivered = 0
         self.failed = 0
@@ -204,13 +207,14 @@ class Lane:
             self.hold(left.total_seconds())
 
 
-def _parse(stored: str | None) -> EndpointState:
+def _parse(name: str, stored: str | None) -> EndpointState:
     if stored is None:
         return EndpointState()
     try:
         return EndpointState.model_validate_json(stored)
     except ValidationError:
-        # Written by another release. Forgetting a pause or a disabling shows again at the next attempt.
+        # Written by another release. What it was shows again at the next attempt.
+        _log.warning("endpoint.state_forgotten", endpoint=name, reason="its record cannot be read")
         return EndpointState()
 
 

@@ -425,6 +425,15 @@ async def test_a_410_disables_the_endpoint_and_enabling_sends_what_is_pending(
     assert ("admin", "endpoint.enabled", "crm") in [(act.actor, act.action, act.subject) for act in acts]
 
 
+async def test_a_state_that_cannot_be_read_is_forgotten_aloud(service: GraphService, network: Network) -> None:
+    await service.write(ChangeSet(records={("endpoint", "crm"): '{"failures": "many"}'}))
+    async with receiving() as crm:
+        with structlog.testing.capture_logs() as logs:
+            async with dispatching(service, endpoint(network, crm)):
+                pass
+    assert [(log["event"], log["endpoint"]) for log in logs] == [("endpoint.state_forgotten", "crm")]
+
+
 async def test_an_admin_disables_and_tests_an_endpoint(service: GraphService, network: Network) -> None:
     async with receiving() as crm, dispatching(service, endpoint(network, crm)) as dispatcher:
         await dispatcher.disable("crm", actor="admin")
