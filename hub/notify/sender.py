@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 
 import structlog
 
 from core.errors import NotFound, StoreError
+from core.pulse import Pulse
 from core.service import GraphService
 from core.store.base import Attempt, AuditRecord, ChangeSet, Delivery, DeliveryState
 from hub.net.breaker import Breaker
@@ -66,6 +67,9 @@ class Sender:
         self._lanes: dict[str, Lane] = {}
         self._stored: dict[str, str] = {}
         self._absent: set[str] = set()
+        self._released: set[str] = set()
+        """Lanes whose connectors are about to be closed: nothing is begun on them until they are served anew."""
+        self._idle = Pulse()
         self._left: set[str] = set()
         """Callback hosts to be forgotten once nothing is pending for them."""
         self._in_flight: set[str] = set()
@@ -78,6 +82,7 @@ class Sender:
         self._stored = await self._service.store.records("endpoint")
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._absent.clear()
+        self._released.clear()
         for name, lane in list(self._lanes.items()):
             endpoint = self._endpoint(name)
             if endpoint is None:
@@ -91,6 +96,17 @@ class Sender:
                 self.lane(name)
                 self._left.add(name)
         self.wake()
+
+    async def release(self, names: Collection[str], *, within: float) -> None:
+        """Begin nothing more for these until `serve`, and wait until what is under way for them has ended, or so many
+        seconds have passed. Their deliveries stay pending."""
+        self._released.update(names)
+        try:
+            async with asyncio.timeout(within):
+                while any(lane.in_flight for name in names if (lane := self._lanes.get(name))):
+                    await self._idle.wait(None)
+        except TimeoutError:
+            _log.warning("notify.not_released", endpoints=sorted(names))
 
     def lane(self, name: str) -> Lane:
         """Raises NotFound for a name that no endpoint has."""
@@ -147,7 +163,7 @@ class Sender:
         # still look pending in that answer.
         under_way = frozenset(self._in_flight)
         limit = room + len(under_way)
-        found = await self._service.store.due(self._clock.now(), limit, skip=resting | self._absent)
+        found = await self._service.store.due(self._clock.now(), limit, skip=resting | self._absent | self._released)
         progress = False
         for delivery in found:
             if delivery.id in under_way or len(self._in_flight) >= self._concurrency:
@@ -158,7 +174,7 @@ class Sender:
                 self._absent.add(delivery.endpoint)
                 progress = True
                 continue
-            if lane.wait() == 0:
+            if lane.wait() == 0 and lane.name not in self._released:
                 lane.enter()
                 self._in_flight.add(delivery.id)
                 attempts.create_task(self._deliver(lane, delivery), name=f"notify: {lane.name}")
@@ -208,6 +224,7 @@ class Sender:
                 await self._settle(lane, delivery, outcome, at, self._clock.elapsed() - started)
         finally:
             lane.left()
+            self._idle.beat()
             self._in_flight.discard(delivery.id)
             if lane.name not in self._endpoints:
                 if lane.forgettable:
