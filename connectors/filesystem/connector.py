@@ -18,7 +18,7 @@ SAVE_EVERY = 500
 """Files between two checkpoints of a long scan, or a quarter of all, whichever is more: a checkpoint tells of every
 file, so writing it often would cost more than reading some files again after a crash."""
 EMPTY_MATTERS = 10
-"""Known files from which on an empty root is taken for one that is not mounted."""
+"""Known files from which on an empty root, or a large part that is gone, is taken for one that is not mounted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,12 @@ class Filesystem:
     async def pull(
         self, since: FilesystemCheckpoint | None, window: Window
     ) -> AsyncIterator[Batch[FilesystemCheckpoint]]:
-        """Raises NotReady when a root is not there, or has become empty."""
+        """Raises NotReady when a root is not there, has become empty, or misses more than the hub lets one pull take
+        for gone; then what was added and edited is read all the same."""
         run = self._context.run_blocking
         state: State = await run(State.unpack, since, self._prefix)
-        listing = await self._scan(len(state.files))
+        known = len(state.files)
+        listing = await self._scan(known)
         changed = [file for key, file in listing.files.items() if not _known(state, file, key)]
         steps = self._read(changed)
         account = Account(state)
@@ -86,7 +88,13 @@ class Filesystem:
             save = unsaved >= max(SAVE_EVERY, len(state.files) // 4)
             yield Batch([step.change for step in page if step.change], await run(state.pack) if save else None)
             unsaved = 0 if save else unsaved
-        state.remove([key for key in state.files if key not in listing.files and not listing.hides(key)])
+        gone = [key for key in state.files if key not in listing.files and not listing.hides(key)]
+        if len(gone) >= EMPTY_MATTERS and len(gone) > window.prune_limit * known:
+            raise NotReady(
+                f"{len(gone)} of {known} files are gone, more than prune_limit ({window.prune_limit:.0%}): is all"
+                " of it mounted? Run with force to delete their documents"
+            )
+        state.remove(gone)
         departed = state.departed()
         final: FilesystemCheckpoint = await run(state.pack)
         if final != since:

@@ -98,7 +98,7 @@ class PullRunner:
         """Run to the end or to an error; the seconds until the next run."""
         instance = self._instance
         try:
-            await self._read(report)
+            await self._read(report, force=force)
             if instance.stopping or instance.halted:
                 report.error = "was stopped before it had read everything"
                 return 0.0
@@ -128,12 +128,17 @@ class PullRunner:
         instance.succeeded()
         return self._schedule.delay()
 
-    async def _read(self, report: RunReport) -> None:
+    async def _read(self, report: RunReport, *, force: bool) -> None:
         connector: object = self._instance.connector
         if not isinstance(connector, Pulls):
             return
         settings = self._instance.settings
-        window = Window(until=self._instance.now(), overlap=settings.overlap, page_size=settings.page_size)
+        window = Window(
+            until=self._instance.now(),
+            overlap=settings.overlap,
+            page_size=settings.page_size,
+            prune_limit=1.0 if force else settings.prune_limit,
+        )
         async with AsyncExitStack() as stack:
             batches: AsyncIterator[Batch[BaseModel]] = connector.pull(await self._checkpoint(), window)
             if close := getattr(batches, "aclose", None):

@@ -133,6 +133,9 @@ class Window:
     overlap: timedelta
     """Read again what changed this long before the checkpoint; duplicates fall to the content hash."""
     page_size: int = 100
+    prune_limit: float = 1.0
+    """The share of the documents that the source is known to hold which one pull may take for gone. A connector that
+    finds out by itself what is gone refuses to go beyond it: half a mount looks like that. 1 when an admin confirms."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +339,18 @@ async def test_a_large_tree_makes_a_small_checkpoint_and_few_of_them(root: Path)
     assert isinstance(last, FilesystemCheckpoint)
     assert last.files == 2000
     assert len(last.packed) < 40 * 2000
+
+
+async def test_a_part_that_is_not_mounted_deletes_nothing_until_an_admin_confirms_it(root: Path) -> None:
+    for number in range(20):
+        put(root / ("mounted" if number < 10 else "kept") / f"{number}.md", "Text.")
+    source = connector(root)
+    checkpoint = None
+    async for batch in source.pull(None, window()):
+        checkpoint = batch.checkpoint or checkpoint
+    for path in (root / "mounted").iterdir():
+        path.unlink()
+    with pytest.raises(NotReady, match="10 of 20 files are gone, more than prune_limit"):
+        [batch async for batch in source.pull(checkpoint, replace(window(), prune_limit=0.2))]
+    batches = [batch async for batch in source.pull(checkpoint, replace(window(), prune_limit=1.0))]
+    assert len(batches[-1].changes) == 10
