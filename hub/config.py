@@ -189,7 +189,21 @@ def load_config(path: Path | str) -> Config:
 
     Raises ConfigErrors: all that is wrong, each with file and line.
     """
-    root = Table.load(Path(path))
+    config, errors = read_config(path)
+    if errors:
+        raise ConfigErrors(errors)
+    return config
+
+
+def read_config(path: Path | str) -> tuple[Config, list[ConfigError]]:
+    """What can be made out of a file that may be wrong, for looking on, and what is wrong, in the order of the file.
+
+    A table with an error has the defaults in its place; an instance keeps its kind, and the keys of its kind.
+    """
+    try:
+        root = Table.load(Path(path))
+    except ConfigError as error:
+        return Config(path=Path(path)), [error]
     errors: list[ConfigError] = [
         root.unknown(key, ("hub", "connectors")) for key in root.values if key not in ("hub", "connectors")
     ]
@@ -201,20 +215,30 @@ def load_config(path: Path | str) -> Config:
         tables = root.sub("connectors")
         for name in tables.values:
             with collecting(errors):
-                connectors[name] = _instance(name, tables.sub(name))
-    if errors:
-        raise ConfigErrors(sorted(errors, key=_line))
-    return Config(path=Path(path), hub=hub, connectors=connectors)
+                connectors[name] = _instance(name, tables.sub(name), errors)
+    return Config(path=Path(path), hub=hub, connectors=connectors), in_order(errors)
 
 
-def _instance(name: str, table: Table) -> InstanceSettings:
+def _instance(name: str, table: Table, errors: list[ConfigError]) -> InstanceSettings:
+    """The instance; what is wrong with the hub's keys goes to `errors`. Raises ConfigError where there is no kind."""
     if not _INSTANCE_NAME.fullmatch(name):
         raise table.error("is no name for a connector: use letters, digits, - and _, at most 64")
     if name in RESERVED_NAMES:
         raise table.error("is a name of the hub's own; choose another")
-    options = table.only(INSTANCE_KEYS).validate(InstanceOptions)
+    try:
+        options = table.only(INSTANCE_KEYS).validate(InstanceOptions)
+    except ConfigErrors as several:
+        if not isinstance(table.values.get("kind"), str):
+            raise
+        errors.extend(several.errors)
+        options = InstanceOptions(kind=table.values["kind"], enabled=table.values.get("enabled") is not False)
     values = {key: getattr(options, key) for key in INSTANCE_KEYS}
     return InstanceSettings(name=name, table=table.without(INSTANCE_KEYS), **values)
+
+
+def in_order(errors: Iterable[ConfigError]) -> list[ConfigError]:
+    """The errors of one file by their lines."""
+    return sorted(errors, key=_line)
 
 
 def _line(error: ConfigError) -> int:

@@ -93,8 +93,8 @@ class Table:
         except ValidationError as error:
             for problem in error.errors(include_url=False, include_input=False, include_context=False):
                 path = _written_path(problem["loc"], values, missing=problem["type"] == "missing")
-                if path in lookup.errors:
-                    continue  # what stands there is not what was meant
+                if any(missing[: len(path)] == path for missing in lookup.errors):
+                    continue  # what stands there, or below, is not what was meant
                 if problem["type"] == "extra_forbidden":
                     names = {*schema.names(path[:-1]), *(known if len(path) == 1 else ())}
                     errors.append(self.unknown(str(path[-1]), names, *path[:-1]))
@@ -102,6 +102,8 @@ class Table:
                     errors.append(self.error("is required", *path))
                 else:
                     message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+                    if problem["type"] == "literal_error":
+                        message += nearest(str(_at(values, path)), schema.choices(path))
                     errors.append(self.error(f"is not right: {lookup.redact(message)}", *path))
         raise ConfigErrors(errors)
 
@@ -136,6 +138,17 @@ def _written_path(loc: tuple[int | str, ...], values: object, *, missing: bool) 
     return tuple(path)
 
 
+def _at(values: object, path: KeyPath) -> object:
+    """What stands at a path of `_written_path`."""
+    for part in path:
+        match values, part:
+            case Mapping(), _:
+                values = values[part]
+            case list(), int():
+                values = values[part]
+    return values
+
+
 class Schema:
     """What a model allows at each path, read from its JSON Schema: it sees through unions, nesting and aliases."""
 
@@ -145,6 +158,10 @@ class Schema:
     def names(self, path: KeyPath) -> set[str]:
         """The keys that a table at `path` may have."""
         return {name for node in self.at(path) for name in node.get("properties", {})}
+
+    def choices(self, path: KeyPath) -> set[str]:
+        """The strings that may stand at `path`, where they are a closed set."""
+        return {str(choice) for node in self.at(path) for choice in (*node.get("enum", ()), node.get("const", ""))}
 
     def secret(self, path: KeyPath) -> bool:
         """Whether a SecretStr may stand at `path`."""

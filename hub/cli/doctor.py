@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from core.errors import AimeError, ConfigErrors, StoreError
+from core.errors import AimeError, StoreError
+from hub.cli.config import inspect
 from hub.cli.options import DEFAULT_STORE, ConfigOption, JsonOption, Place, StoreOption, config_path
 from hub.cli.output import count, print_json
 from hub.cli.target import Json
@@ -128,18 +129,15 @@ def _fsync_rate(folder: Path) -> float:
 
 
 def _configuration(path: Path | None) -> Finding:
-    from hub.config import load_config
-    from hub.plugins import Plugins
-
     if path is None:
         advice = "without one the hub runs with the defaults and no connector"
         return Finding("configuration", "warning", "there is no plugins.toml here", advice)
-    try:
-        errors = Plugins().check(load_config(path))
-    except ConfigErrors as several:
-        errors = list(several.errors)
+    errors, warnings = inspect(path)[1:]
     if errors:
         return Finding("configuration", "failed", "; ".join(error.message for error in errors), "mend these lines")
+    if warnings:
+        detail = "; ".join(warning.message for warning in warnings)
+        return Finding("configuration", "warning", detail, "see that this is meant")
     return Finding("configuration", "ok", str(path))
 
 

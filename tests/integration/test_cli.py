@@ -220,7 +220,7 @@ def test_a_key_is_shown_once_and_stands_nowhere_in_the_clear(aime: Run, folder: 
     listed = aime("keys", "list", "--json")
     [key] = listed.json
     assert (key["name"], key["scopes"], key["principals"]) == ("ops", ["read", "write"], ["staff"])
-    secret = made["secret"].rpartition("_")[2]
+    secret = made["secret"].removeprefix(f"aime_{made['id']}_")
     assert secret not in listed.out + aime("audit", "--json").out
     assert all(secret.encode() not in file.read_bytes() for file in folder.glob("aime.db*") if file.is_file())
     assert aime("keys", "revoke", made["id"]).code == 0
@@ -329,6 +329,59 @@ def test_config_check_says_all_that_is_wrong_with_file_line_and_nearest_name(aim
     found = aime("config", "check", "--json").json
     assert found["ok"] is False
     assert [error["where"] for error in found["errors"]] == ["plugins.toml:2", "plugins.toml:3"]
+
+
+WRONG_IN_BOTH_PASSES = """
+[hub]
+stoer = "sqlite:x.db"
+
+[connectors.notes]
+kind = "filesystem"
+path = "notes"
+evry = "1m"
+
+[connectors.crm]
+kind = "webhook"
+notify.url = "https://crm.example.com/hooks/aime"
+notify.secret = "${NO_SUCH_SECRET}"
+notify.events = ["document.procesed"]
+receive.secret = "${NO_SUCH_SECRET}"
+
+[connectors.news]
+kind = "feed"
+every = "often"
+"""
+
+
+def test_config_check_says_what_is_wrong_with_the_hubs_keys_and_the_kinds_in_one_go_and_each_once(
+    aime: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_SECRET", raising=False)
+    (folder / "other.toml").write_text(WRONG_IN_BOTH_PASSES)
+    for args in (("other.toml",), ("--config", "other.toml")):
+        errors = {error["where"]: error["message"] for error in aime("config", "check", *args, "--json").json["errors"]}
+        assert list(errors) == [f"other.toml:{line}" for line in (3, 8, 13, 14, 15, 17, 19)]
+        assert errors["other.toml:8"].endswith('did you mean "every"?')
+        assert errors["other.toml:14"].endswith('did you mean "document.processed"?')
+        for line, key in ((13, "notify"), (15, "receive")):
+            message = f"connectors.crm.{key}.secret needs the environment variable NO_SUCH_SECRET, which is not set"
+            assert errors[f"other.toml:{line}"] == message
+    outcome = aime("config", "check", "other.toml")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 7)
+    assert aime("config", "check", "other.toml", "--config", "other.toml").code == 2
+
+
+def test_config_check_warns_of_what_will_hardly_work(aime: Run, folder: Path) -> None:
+    connector = '[connectors.notes]\nkind = "filesystem"\npath = "notes"\n'
+    (folder / "plugins.toml").write_text(f'[hub]\nlisten = "0.0.0.0:8080"\n{connector}')
+    outcome = aime("config", "check")
+    assert (outcome.code, outcome.out[:21]) == (0, "plugins.toml is right")
+    address, path = outcome.err.splitlines()
+    assert address.startswith("warning: plugins.toml: hub.listen: 0.0.0.0:8080 can be reached from other machines")
+    assert path == "warning: plugins.toml:5: connectors.notes.path names notes, which is not there"
+    aime("keys", "create", "ops")
+    (folder / "notes").mkdir()
+    assert aime("config", "check", "--json").json["warnings"] == []
 
 
 def test_a_broken_configuration_stops_a_command_with_exit_code_2(aime: Run, folder: Path) -> None:
