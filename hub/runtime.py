@@ -132,7 +132,7 @@ class Hub:
             await self.quarantine.open()
             self._running = {name: Running(self._create(*parts)) for name, parts in configured.items()}
             self._restore_pauses(await self._paused())
-            await self.dispatcher.set_endpoints(self._endpoints())
+            await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
             await self.dispatcher.start()
             await stack.enter_async_context(self._supervisor)
             self._stack = stack.pop_all()
@@ -278,14 +278,14 @@ class Hub:
         """Tell the dispatcher of the instances that there are now. When the store refuses, it is tried until it does
         not: nothing is sent meanwhile to those that are gone, and what is pending waits."""
         try:
-            await self.dispatcher.set_endpoints(self._endpoints())
+            await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
         except StoreError as error:
             log.warning("endpoints not followed yet", error=error.message)
             self._supervisor.start("endpoints", self._set_endpoints)
 
     async def _set_endpoints(self) -> None:
         async with self._reloading:
-            await self.dispatcher.set_endpoints(self._endpoints())
+            await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
 
     def _configure(self, config: Config) -> dict[str, Configured]:
         """Every enabled instance, validated by its kind. Raises ConfigErrors."""
@@ -375,6 +375,10 @@ class Hub:
             if options is not None and isinstance(connector, Notifies):
                 found[name] = Endpoint(name, options.events, connector)
         return found
+
+    def _broken(self) -> list[str]:
+        """Instances whose connector could not be made; what they asked to be told is kept for them."""
+        return [name for name, running in self._running.items() if running.instance.connector is None]
 
     # -- housekeeping
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -13,7 +14,7 @@ from core.errors import ConfigError, ConfigErrors, NotFound, PermanentDocumentEr
 from core.service import create_graph_service
 from hub.config import load_config
 from hub.runtime import Hub, InstanceState
-from hub.sdk import Health, hooks
+from hub.sdk import Health, Notification, Outcome, hooks
 from tests.integration.hub.rig import Hook, Source, doc, plugins, running, stored, table, until
 
 
@@ -96,6 +97,34 @@ async def test_a_check_and_a_close_that_fail_are_no_disaster(tmp_path: Path) -> 
     async with running(tmp_path, {"f": Failing(), "e": Exploding()}) as hub:
         assert await hub.check("f") == Health(ok=False, detail="x: of an unexpected kind")
         assert await hub.check("e") == Health(ok=False, detail="ZeroDivisionError: oops")
+
+
+class Told(Source):
+    """Notifies: keeps the documents that it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.documents: list[str] = []
+
+    async def notify(self, batch: Sequence[Notification]) -> Sequence[Outcome]:
+        self.documents += [str(notification.data["document_id"]) for notification in batch]
+        return [Outcome() for _ in batch]
+
+
+async def test_an_endpoint_whose_connector_was_broken_at_a_start_misses_nothing(tmp_path: Path) -> None:
+    told = Told()
+    config = table("t", 'notify.events = ["document.processed"]')
+
+    async def put(hub: Hub, name: str) -> None:
+        await hub.service.process_document(document_id=name, content="Some text.")
+
+    async with running(tmp_path, {"t": told}, config) as hub:
+        await put(hub, "before")
+        await until(lambda: told.documents == ["before"])
+    async with running(tmp_path, {"t": ZeroDivisionError("oops")}, config) as hub:
+        await put(hub, "while")
+    async with running(tmp_path, {"t": told}, config):
+        await until(lambda: told.documents == ["before", "while"])
 
 
 # ---------------------------------------------------------------- an edit of the file
