@@ -9,7 +9,7 @@ from datetime import datetime
 
 from core.errors import InvalidQuery
 from core.index.facets import Filters, facet
-from core.model import parse_instant
+from core.model import check_text, parse_instant
 
 _SEVERAL = ("source", "author", "tags", "document_ids")
 _TEXTS = ("title", "url", "language", "content_type")
@@ -37,6 +37,7 @@ def parse_filters(raw: object) -> Filters:
     for key, value in raw.items():
         if not isinstance(key, str):
             raise InvalidQuery("keys must be texts", field="filters")
+        _checked(key, "filters")
         field = f"filters.{key[:80]}"
         if key == "date_range":
             since, until = _date_range(value, field)
@@ -56,7 +57,9 @@ def _equality(key: str, value: object, field: str) -> int:
         return facet(key, _instant(value, field).isoformat())
     if key in _TEXTS and not isinstance(value, str):
         raise InvalidQuery(f"must be a text, not {_kind(value)}", field=field)
-    if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, str):
+        return facet(key, _checked(value, field))
+    if not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
         raise InvalidQuery(f"must be a text, a number, true or false, not {_kind(value)}", field=field)
     return facet(key, value)
 
@@ -65,10 +68,18 @@ def _texts(value: object, field: str) -> list[str]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list | tuple | set | frozenset) or not values:
         raise InvalidQuery(f"must be a text or a list of texts, not {_kind(value)}", field=field)
-    texts = [text for text in values if isinstance(text, str)]
+    texts = [_checked(text, field) for text in values if isinstance(text, str)]
     if len(texts) < len(values):
         raise InvalidQuery("must hold texts only", field=field)
     return texts
+
+
+def _checked(text: str, field: str) -> str:
+    """The text, if a document could hold it at all. Raises InvalidQuery."""
+    try:
+        return check_text(text)
+    except ValueError as error:
+        raise InvalidQuery(str(error), field=field) from None
 
 
 def _date_range(value: object, field: str) -> tuple[datetime | None, datetime | None]:
@@ -76,6 +87,8 @@ def _date_range(value: object, field: str) -> tuple[datetime | None, datetime | 
         raise InvalidQuery(f'must be an object such as {{"from": "2026-01-01"}}, not {_kind(value)}', field=field)
     ends: dict[str, datetime] = {}
     for key, raw in value.items():
+        if isinstance(key, str):
+            _checked(key, field)
         end = _RANGE_ENDS.get(key) if isinstance(key, str) else None
         if end is None or end in ends:
             raise InvalidQuery("takes one `from` and one `to`", field=f"{field}.{str(key)[:80]}")

@@ -37,7 +37,9 @@ def facets(document_id: str, metadata: Metadata) -> Iterator[int]:
         if (moment := getattr(metadata, key)) is not None:
             yield facet(key, moment.isoformat())
     for key, value in (metadata.__pydantic_extra__ or {}).items():
-        yield facet(key, value)
+        # The filter of this name asks for the document's own id.
+        if key != "document_ids":
+            yield facet(key, value)
 
 
 def dated(metadata: Metadata) -> datetime | None:

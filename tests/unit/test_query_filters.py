@@ -34,6 +34,11 @@ def test_a_key_that_no_document_has_matches_none_and_is_no_error() -> None:
     assert matches({"colour": "red"}, colour="red")
 
 
+def test_metadata_cannot_pass_for_the_id_of_its_document() -> None:
+    assert matches({"document_ids": ["d"]}, document_ids="other")
+    assert not matches({"document_ids": ["other"]}, document_ids="other")
+
+
 def test_numbers_truth_and_texts_are_told_apart_and_1_equals_1_point_0() -> None:
     assert matches({"n": 1}, n=1.0)
     assert not matches({"n": 1}, n=True)
@@ -78,6 +83,13 @@ def test_an_instant_as_the_end_of_a_range_is_that_instant() -> None:
         ({"access": "me"}, "filters.access"),
         ({"title": 5}, "filters.title"),
         ({"published_at": "soon"}, "filters.published_at"),
+        ({"source": "\ud800"}, "filters.source"),
+        ({"tags": ["fine", "\udfff"]}, "filters.tags"),
+        ({"language": "\ud800"}, "filters.language"),
+        ({"colour": "red\0"}, "filters.colour"),
+        ({"\ud800": "red"}, "filters"),
+        ({"published_at": "\ud800"}, "filters.published_at"),
+        ({"date_range": {"\ud800": "2026-01-01"}}, "filters.date_range"),
         ({"colour": ["red"]}, "filters.colour"),
         ({"colour": None}, "filters.colour"),
         ({"colour": math.inf}, "filters.colour"),
@@ -89,16 +101,16 @@ def test_a_filter_of_the_wrong_shape_is_refused_and_named(filters: object, field
     assert refused.value.field == field
 
 
+texts = st.text() | st.text(st.characters())
+"""With the lone surrogates that JSON can spell, too."""
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
 
 
-@given(
-    st.dictionaries(st.sampled_from(["source", "tags", "date_range", "min_groundedness", "x"]) | st.text(), json_values)
-)
+@given(st.dictionaries(st.sampled_from(["source", "tags", "date_range", "min_groundedness", "x"]) | texts, json_values))
 def test_any_json_is_a_filter_or_a_clear_refusal(raw: dict[str, Any]) -> None:
     assert _outcome(raw).startswith("filters")
 
