@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 COMPILE := --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --quiet
 UV := build/uv/bin/uv
 
-# Seconds of load in `make bench`; the bench prints what it used.
+# For `make bench`, such as BENCH_ARGS="--help".
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -29,11 +29,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV): this takes a minute or so, once"
 	$(PIP) install --quiet --require-hashes --requirement requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV) for developing: this takes a minute or so, once"
 	$(PIP) install --quiet --require-hashes --requirement requirements-dev.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.runtime
@@ -59,7 +61,7 @@ services: ## Install and start the servers that integration tests talk to
 services-stop: ## Stop those servers
 	@tools/services stop
 
-check: $(VENV)/.dev ## Lint, types, layers and unit tests, in less than 30 s
+check: $(VENV)/.dev ## Lint, types, layers and unit tests, in less than 30 s once set up
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types lint unit
 
 lint: $(VENV)/.dev ## Style and layers: ruff and import-linter

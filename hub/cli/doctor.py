@@ -234,7 +234,8 @@ def _store(file: Path) -> Iterator[Finding]:
 
 def _soundness(file: Path, health: StoreHealth) -> Finding:
     detail = (
-        f"{file}: {health.documents:,} documents, graph version {health.graph_version:,}, {health.bytes / 1e6:,.1f} MB"
+        f"{file}: {count(health.documents, 'document', 'documents')}, graph version {health.graph_version:,},"
+        f" {health.bytes / 1e6:,.1f} MB"
     )
     if health.problems:
         advice = "restore it from a backup; see docs/DEPLOYMENT.md"

@@ -12,7 +12,7 @@ import typer
 
 from core.errors import InvalidInput
 from hub.cli.options import ConfigOption, JsonOption, Place, StoreOption
-from hub.cli.output import print_json
+from hub.cli.output import count, print_json
 
 if TYPE_CHECKING:
     from core.service import GraphService
@@ -38,7 +38,8 @@ def evaluate(
     if as_json:
         print_json(figures)
         return
-    typer.echo(f"{figures['documents']:,} documents, {figures['questions']:,} questions")
+    asked = count(figures["questions"], "question", "questions")
+    typer.echo(f"{count(figures['documents'], 'document', 'documents')}, {asked}")
     for name in ("recall@2", "recall@5", "recall@10", "ndcg@10"):
         typer.echo(f"{name:<10} {figures[name]:.4f}")
     latency = figures["latency_ms"]

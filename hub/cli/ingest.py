@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
-from hub.cli.output import print_json
+from hub.cli.output import count, print_json
 
 
 def ingest(
@@ -38,7 +38,7 @@ def ingest(
     else:
         rate = summary["documents"] / max(summary["seconds"], 0.001)
         typer.echo(
-            f"{summary['documents']:,} documents in {summary['seconds']:.1f} s ({rate:,.0f}/s):"
+            f"{count(summary['documents'], 'document', 'documents')} in {summary['seconds']:.1f} s ({rate:,.0f}/s):"
             f" {summary['processed']:,} processed, {summary['unchanged']:,} unchanged,"
             f" {summary['rejected']:,} rejected. The graph is at version {summary['graph_version']:,}."
         )
