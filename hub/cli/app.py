@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,13 +34,29 @@ WRONG_USAGE = 2
 
 app = typer.Typer(
     name="aime",
-    help="AI.me Hub: a knowledge graph in step with the systems you already run, answers with cited sentences.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"aime-hub {version('aime-hub')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """AI.me Hub: a knowledge graph in step with the systems you already run, answers with cited sentences."""
+
+
 app.command(name="run")(run.run)
 app.command(name="ingest")(ingest.ingest)
 app.command(name="query")(query.query)
@@ -58,6 +76,7 @@ def main() -> NoReturn:
     """The entry point. Ends the process with the exit code."""
     # A command says in one sentence what went wrong; its log, with the tracebacks, is for who asks for it.
     configure_logging(os.environ.get("AIME_LOG", "critical"))
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # else it says of every change that there was one
     collect_rarely()
     try:
         app(prog_name="aime")

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -97,6 +98,15 @@ def test_ingest_names_each_rejected_document_with_file_and_line_and_takes_the_ot
     assert second.startswith("corpus.jsonl:3: document 3: metadata.published_at: ")
     rejected = aime("audit", "--action", "document.rejected", "--json").json
     assert {record["subject"] for record in rejected} == {"", "3"}
+
+
+def test_one_document_is_not_called_documents(aime: Run, folder: Path) -> None:
+    assert aime("ingest", corpus(folder, DOCUMENTS[0])).out.startswith("1 document in ")
+
+
+def test_the_version_is_that_of_the_installed_package(aime: Run) -> None:
+    outcome = aime("--version")
+    assert (outcome.code, outcome.out) == (0, f"aime-hub {version('aime-hub')}\n")
 
 
 def test_texts_of_a_folder_are_named_by_their_path_and_given_the_source(aime: Run, folder: Path) -> None:
