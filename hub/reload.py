@@ -17,7 +17,7 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub.config")
 DEBOUNCE_MS = 300
 """Editors write in several steps; one reload is enough."""
 GLANCE_MS = 1_000
-"""How often the file is compared with what was read: the watch takes a moment to begin, and no watch sees everything."""
+"""How often the file is compared with what was read: a watch takes a moment to begin, and does not see everything."""
 LINKED_FOLDER = "..data"
 """A mounted ConfigMap is replaced by turning this link; the file's own name never changes."""
 
