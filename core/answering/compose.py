@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.analysis.stems import stems
@@ -75,6 +77,10 @@ def _reason(question: Question, ranking: Ranking, score: float, found: bool) -> 
     return None
 
 
+_LAYOUT = re.compile(r"#{1,6} |\||```|~~~|[-=+*_]{3}")
+"""What begins a heading, a table row, a fence or a rule of Markdown: layout, where prose is wanted."""
+
+
 def _candidates(
     ranking: Ranking, chunks: Mapping[int, StoredChunk], documents: Mapping[str, StoredDocument]
 ) -> Iterator[Sentence]:
@@ -91,14 +97,15 @@ def _candidates(
             quote = chunk.text[start:end]
             own = frozenset(stems(quote))
             about = (asked & own) | title | heading
-            covered = sum(ranking.terms[term] for term in about) / total
-            direct = sum(ranking.terms[term] for term in asked & own) / total
+            covered = _weight(ranking, about) / total
+            direct = _weight(ranking, asked & own) / total
             asks = quote.endswith(("?", "\uff1f"))
             score = 0.4 * covered + 0.25 * direct + 0.35 * ranked.score / top
-            if asks or len(own) < 3:
+            if asks or len(own) < 3 or _LAYOUT.match(quote):
                 score *= 0.5
             # A heading or a question speaks for the sentence after it.
-            heading = frozenset(asked & own) if asks or len(quote) < _HEADING_CHARS else frozenset()
+            speaks = asks or len(quote) < _HEADING_CHARS or quote.startswith("#")
+            heading = frozenset(asked & own) if speaks else frozenset()
             if own:
                 yield Sentence((rank, number), chunk, ranked, quote, own, frozenset(about), score)
 
@@ -114,7 +121,7 @@ def _choose(candidates: Sequence[Sentence], ranking: Ranking, most: int) -> list
         elsewhere = sentence.chunk.document_id not in quoted
         if (elsewhere and len(quoted) == most) or any(_alike(sentence.own, other.own) for other in chosen):
             continue
-        added = sum(ranking.terms[term] for term in sentence.about - covered) / total
+        added = _weight(ranking, sentence.about - covered) / total
         bridge = ranking.walked and elsewhere and sentence.ranked.score >= _STRONG * ranking.chunks[0].score
         if not chosen or added >= _NEW_COVERAGE or bridge:
             chosen.append(sentence)
@@ -123,6 +130,11 @@ def _choose(candidates: Sequence[Sentence], ranking: Ranking, most: int) -> list
         if len(chosen) == MAX_SENTENCES:
             break
     return chosen
+
+
+def _weight(ranking: Ranking, terms: Iterable[str]) -> float:
+    """Summed exactly, since the order of a set differs from process to process."""
+    return math.fsum(ranking.terms[term] for term in terms)
 
 
 def _alike(one: frozenset[str], other: frozenset[str]) -> bool:

@@ -148,3 +148,15 @@ def test_support_is_what_the_best_quotation_holds_of_a_claim_and_wants_numbers_a
     assert support("The bridge was opened in 1933.", quotes) <= 0.5
     assert support("The bridge was opened by Jack Long.", quotes) <= 0.5
     assert support("Cats sleep all day.", quotes) == 0.0
+
+
+def test_prose_is_quoted_rather_than_the_layout_around_it(log: GraphLog) -> None:
+    log.put(
+        "guide",
+        "# Reindeer feeding\n\n"
+        "| reindeer feeding | when |\n\n"
+        "Reindeer are fed with moss in the morning, and the feeding is noted in the book.\n",
+        {"title": "Guide", "content_type": "text/markdown"},
+    )
+    answer = ask(log, "When is reindeer feeding?")
+    assert answer.sources[0].quote.startswith("Reindeer are fed with moss")
