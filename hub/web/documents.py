@@ -109,6 +109,9 @@ async def post_document(call: Call) -> web.StreamResponse:
         origin="api",
         actor=call.caller.actor,
     )
+    if result.error is not None:
+        # What only the analysis finds out; it is in the trail already.
+        raise InvalidDocument(result.error.message, field=result.error.field, document_id=result.document_id)
     return reply(result)
 
 
