@@ -21,7 +21,7 @@ ABBREVIATIONS = frozenset(
     adm al approx apr art assoc aug ave bros ca capt cf ch co col corp cpl dec dept dr ed eds eg eq est etc e.g feb fig
     figs fr gen gov hon i.e ie inc jan jr jul jun lt ltd maj mar messrs mr mrs ms mt no nos nov oct op p pp prof rep
     rev sec sen sep sept sgt sr st vol vols vs viz
-    """.split()  # noqa: SIM905
+    """.split()  # noqa: SIM905  a block of words reads better than quoted strings
 )
 """What may stand before a full stop that ends no sentence."""
 

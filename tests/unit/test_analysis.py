@@ -277,9 +277,10 @@ def test_hostile_text_is_analysed_in_linear_time(kind: str, content_type: str) -
         analyse(document)
         return time.thread_time() - started
 
-    # Of eight times the text, linear takes eight times as long and quadratic 64 times: the bound lies between the two,
-    # as far from either as a machine whose speed swings makes advisable.
-    assert seconds(text) <= 24 * max(seconds(text[: len(text) // 8]), 0.05)
+    # Eight times the text may take eight times as long, and half as much again for chance; quadratic would be 64. Both
+    # are the best of three, taken in turn, since the speed of a shared machine swings.
+    whole, eighth = zip(*((seconds(text), seconds(text[: len(text) // 8])) for _ in range(3)), strict=True)
+    assert min(whole) <= 12 * max(min(eighth), 0.05)
 
 
 @pytest.mark.timeout(20)
