@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from core.analysis import ANALYSER, entity, title_name
+from core.analysis import ANALYSER, title_name
 from core.analysis.stems import stems
 from core.errors import StoreCorrupt
 from core.index import lookup
@@ -35,6 +35,7 @@ from core.index.retrieval import Evidence, best, rank
 from core.index.vectors import EmbeddingTable, VectorFile
 from core.index.view import View
 from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
+from core.naming import entity
 
 FORMAT: Final = "1"
 """Changes with the layout of what is on disk."""
