@@ -93,6 +93,8 @@ class Index:
         (directory / "made-by").write_text(made)
 
     def _open_parts(self, directory: Path | None) -> None:
+        # Before anybody is served: it would hold up the event loop in the middle of the first document or question.
+        self._embedder.load()
         self._lexical = Lexical(directory / "words" if directory else None)
         self._prints = self._lexical.prints()
         self._vectors = VectorFile(directory / "vectors" if directory else None, self._lexical.count)

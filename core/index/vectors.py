@@ -71,13 +71,17 @@ class EmbeddingTable:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        # The library is large; a hub that only reads its store's tables never needs it.
+        # The library is large; who only wants the table's id never needs it.
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(self._vocabulary))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
+
+    def load(self) -> None:
+        """Read what embedding needs. It takes a tenth of a second in which no other thread gets to run."""
+        self._marks  # noqa: B018 - reads the tokenizer, too
 
     def tokenise(self, words: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp]]:
         """The tokens of all words, one after the other, and where each word's begin. No token reaches across a space,

@@ -49,7 +49,7 @@ class Vocabulary:
         self._words.extend(unknown)
         # `hash` is keyed anew in each process, and these never leave it.
         self._hash.extend_array(np.fromiter([hash(word.lower()) for word in unknown], np.int64, len(unknown)))
-        # Only what is embedded needs tokens, and the library that finds them is large.
+        # Only what is embedded needs tokens; after a restart most texts are embedded already.
         self._first.extend_array(np.zeros(len(unknown), np.int64))
         self._length.extend_array(np.full(len(unknown), _UNKNOWN, np.int32))
 
