@@ -10,7 +10,7 @@ from typing import TypedDict
 from benchmarks.corpus import read_documents
 from benchmarks.process import memory
 from core.service import GraphService, create_graph_service
-from hub.cli.garbage import collect_rarely
+from hub.cli.interpreter import collect_rarely, switch_often
 
 TICK_SECONDS = 0.005
 
@@ -27,6 +27,7 @@ class Ingested(TypedDict):
 async def hub(documents: str, store: str) -> Ingested:
     """Everything that a hub that is ready does with a document, until the last one is durable and can be asked for."""
     collect_rarely()  # as every `aime` command does
+    switch_often()
     async with await create_graph_service(f"sqlite:{store}") as service:
         await _until_ready(service)
         held = _Holds()

@@ -27,9 +27,10 @@ from core.writer import Writer
 FEED = 256
 """Log entries applied at a time: a query waits for one such turn at the most."""
 LINGER_SECONDS = 0.2
-BUSY_LINGER_SECONDS = 2.0
+BUSY_LINGER_SECONDS = 10.0
 """How long commits may gather before they are applied, unless somebody asks: together they cost a fraction, and while
-documents keep coming the index would only compete with their commits."""
+documents keep coming the index would only compete with their commits. It goes on as long as the log's tail has room:
+what a question then waits for is about a second's work."""
 RETRY_SECONDS = 1.0
 RENEW_SECONDS = 600.0
 
@@ -147,7 +148,7 @@ class Reader:
     async def _linger(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(BUSY_LINGER_SECONDS):
-                while not await self._woken(LINGER_SECONDS) and self._writer.queued:
+                while not await self._woken(LINGER_SECONDS) and self._writer.queued and self._writer.tail.has_room:
                     pass
         self._wake.clear()
 

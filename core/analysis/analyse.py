@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from hashlib import blake2b
 from typing import Final
+
+from pydantic_core import to_json
 
 from core.analysis.chunks import Passage, passages
 from core.analysis.names import capitalised_spans, occurrences, title_name
@@ -54,7 +55,7 @@ def _context(metadata: Metadata) -> bytes:
         extra.get("product"),
         extra.get("doi"),
     ]
-    return blake2b(json.dumps(shaping, sort_keys=True).encode(), digest_size=32).digest()
+    return blake2b(to_json(shaping), digest_size=32).digest()
 
 
 def _stated(metadata: Metadata) -> tuple[Entity | None, list[tuple[str, Entity]]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli.garbage import collect_rarely
+from hub.cli.interpreter import collect_rarely
 from hub.cli.options import ConfigOption, JsonOption, StoreOption, config_path
 from hub.cli.output import print_json
 
