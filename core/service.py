@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from core.analysis.languages import ENGLISH, check_language, language_code
 from core.analysis.pool import AnalysisPool
 from core.answering.compose import compose
 from core.answering.filters import Filters, parse_filters
-from core.errors import InvalidDocument, InvalidQuery, NotFound, StoreError, VersionUnavailable
+from core.errors import InvalidDocument, InvalidInput, InvalidQuery, NotFound, StoreError, VersionUnavailable
 from core.index import Question, Ranking
 from core.model import (
     DEFAULT_MAX_CONTENT_BYTES,
@@ -51,11 +52,13 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """`analysis_workers` 0 analyses in a thread; more, in that many processes."""
+    """`analysis_workers` 0 analyses in a thread; more, in that many processes. `language` is that of documents which
+    name none; another than the last time has the index made anew."""
 
     max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES
     analysis_workers: int = 0
     queue_documents: int = 1024
+    language: str = ENGLISH
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,18 @@ async def create_graph_service(url: str = "sqlite:aime.db", *, options: ServiceO
     """Open the store that `url` names and start the service on it.
 
     Raises:
+        InvalidInput: an option does not fit; `field` names it.
         StoreLocked: another process has it open.
         StoreError: it cannot be opened, is of a newer release, or not ours.
     """
     if not url.startswith("sqlite:"):
         raise StoreError(f"{url!r} is not a store; write sqlite:PATH, such as sqlite:aime.db")
-    service = GraphService(SqliteStore(url), options or ServiceOptions())
+    options = options or ServiceOptions()
+    try:
+        check_language(options.language)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="language") from None
+    service = GraphService(SqliteStore(url), options)
     await service.open()
     return service
 
@@ -90,7 +99,7 @@ class GraphService:
         self._analysis = AnalysisPool(options.analysis_workers)
         self._writer = Writer(store, self._analysis.analyse, queue_documents=options.queue_documents)
         directory = None if store.path == ":memory:" else Path(f"{store.path}-index")
-        self._reader = Reader(store, directory, self._writer)
+        self._reader = Reader(store, directory, self._writer, language_code(options.language))
 
     async def open(self) -> None:
         await self.store.open()

@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from core.analysis.languages import ENGLISH, check_language
 from core.errors import ConfigError, ConfigErrors
 from core.model import DEFAULT_MAX_CONTENT_BYTES
 from hub.sdk import ConnectorSpec, Duration, InvalidInput
@@ -91,6 +92,8 @@ class HubSettings(BaseModel):
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:8080"
     max_content_bytes: Annotated[int, Field(gt=0)] = DEFAULT_MAX_CONTENT_BYTES
     analysis_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    language: Annotated[str, AfterValidator(check_language)] = ENGLISH
+    """Of documents that name none: its words are stemmed. Another one has the index made anew at the next start."""
     keep_history: Duration = timedelta(hours=24)
     """How long a replaced or deleted document can still be read with `as_of_version`."""
     drain_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
