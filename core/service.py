@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +30,7 @@ from core.model import (
     Failure,
     Hit,
     LogEntry,
+    Metadata,
     ProcessResult,
     StoredDocument,
     Upsert,
@@ -283,6 +284,17 @@ class GraphService:
             raise NotFound(f"there is no document {document_id!r}")
         chunks = await self.store.chunks(found.chunk_ids, as_of)
         return DocumentView(found, "".join(chunks[id_].text for id_ in found.chunk_ids))
+
+    async def metadata(
+        self, document_ids: Collection[str], *, as_of_version: int | None = None, viewer: Viewer = OPERATOR
+    ) -> dict[str, Metadata]:
+        """What is known about documents, by id; those that `viewer` may not see are left out."""
+        as_of = self._writer.head if as_of_version is None else as_of_version
+        return {
+            id_: found.metadata
+            for id_, found in (await self.store.documents(document_ids, as_of)).items()
+            if viewer.may_see(found.metadata.access) and await self._may_see_now(found, viewer)
+        }
 
     async def _may_see_now(self, document: StoredDocument, viewer: Viewer) -> bool:
         """Access that was tightened holds for the past, too; of a document that is gone, only the operator sees it."""
