@@ -47,7 +47,11 @@ from core.writer import Writer
 NOTHING_ELSE = ChangeSet()
 IN_FLIGHT = 256
 """Documents of one `process_documents` call that may be on their way at a time."""
-INDEX_WAIT_SECONDS = 10.0
+BACKLOG_SECONDS = 30.0
+"""How long a question waits for what is committed: the largest document, of five million words, is applied to the index
+in about ten on one core."""
+COMING_SECONDS = 10.0
+"""How long it waits for a `min_version` that is not committed yet."""
 PAGE = 500
 
 
@@ -271,7 +275,9 @@ class GraphService:
                     f"as_of_version {question.as_of} cannot be read: the store holds {floor} to {head}",
                     collected=question.as_of < floor,
                 )
-        await self._reader.reach(max(head, min_version or 0), INDEX_WAIT_SECONDS)
+        await self._reader.reach(head, BACKLOG_SECONDS)
+        if min_version is not None and min_version > head:
+            await self._reader.reach(min_version, COMING_SECONDS)
         return await self._reader.ask(lambda index: index.search(question))
 
     async def document(
@@ -359,12 +365,12 @@ class GraphService:
 
     async def entities(self, *, text: str = "", limit: int = 50, viewer: Viewer = OPERATOR) -> list[EntitySummary]:
         """Entities whose name begins with or contains `text`, the most mentioned first."""
-        await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
+        await self._reader.reach(self._writer.head, BACKLOG_SECONDS)
         return await self._reader.ask(lambda index: index.entities(text, limit, viewer))
 
     async def entity(self, entity_id: int, *, viewer: Viewer = OPERATOR) -> EntityView:
         """One entity with its documents and neighbours. Raises NotFound."""
-        await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
+        await self._reader.reach(self._writer.head, BACKLOG_SECONDS)
         view = await self._reader.ask(lambda index: index.entity(entity_id, viewer))
         if view is None:
             raise NotFound(f"there is no entity {entity_id:016x}")
