@@ -1,7 +1,7 @@
 """Pure functions from a document to chunks, sentences, mentions and relations."""
 
 from core.analysis.analyse import ANALYSER, analyse
-from core.analysis.names import capitalised_spans, entity, entity_id, normalise, title_name
+from core.analysis.names import capitalised_spans, title_name
 from core.analysis.text import text_of
 
-__all__ = ["ANALYSER", "analyse", "capitalised_spans", "entity", "entity_id", "normalise", "text_of", "title_name"]
+__all__ = ["ANALYSER", "analyse", "capitalised_spans", "text_of", "title_name"]

@@ -8,9 +8,10 @@ from hashlib import blake2b
 from typing import Final
 
 from core.analysis.chunks import Passage, passages
-from core.analysis.names import capitalised_spans, entity, occurrences, title_name
+from core.analysis.names import capitalised_spans, occurrences, title_name
 from core.analysis.text import text_of
 from core.model import ChunkDraft, Document, Entity, EntityType, Mention, Metadata, Relation
+from core.naming import entity
 
 ANALYSER: Final = "aime-analysis-1"
 """Changes whenever the same document would give other chunks, sentences or mentions."""

@@ -20,11 +20,19 @@ _GRAMMAR = re.compile(r"[\u3041-\u309f]{2}|.?[をはがのにでとへも].?")
 """Pairs of Japanese that are endings or hold a particle, as good as always."""
 
 
+_WORD = re.compile(r"\w+")
+
+
 def spaced(text: str) -> str:
     """The text with runs of unspaced scripts as overlapping pairs of characters, so that they can be found at all."""
     if text.isascii() or not _UNSPACED.search(text):
         return text
     return _UNSPACED.sub(_pairs, text)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in order, with repetitions: what names are matched and vectors are made by."""
+    return _WORD.findall(spaced(text))
 
 
 def _pairs(run: re.Match[str]) -> str:

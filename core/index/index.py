@@ -12,6 +12,7 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from core.analysis import ANALYSER, entity, title_name
+from core.analysis import ANALYSER, title_name
 from core.analysis.languages import ENGLISH, language_code
-from core.analysis.stems import asked_stems
+from core.analysis.stems import asked_stems, words_of
 from core.errors import StoreCorrupt
 from core.index import lookup
 from core.index.asked import named_in
@@ -33,9 +34,11 @@ from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking
 from core.index.retrieval import Evidence, best, rank
-from core.index.vectors import EmbeddingTable, VectorFile
+from core.index.vectors import EmbeddingTable, VectorFile, Vectors
 from core.index.view import View
+from core.index.vocabulary import Numbers, Vocabulary
 from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
+from core.naming import entity
 
 FORMAT: Final = "1"
 """Changes with the layout of what is on disk."""
@@ -65,8 +68,9 @@ class Index:
         self._documents = Documents()
         self._entities = Entities()
         self._links = Links()
-        self._gazetteer = Gazetteer()
         self._embedder = EmbeddingTable()
+        self._vocabulary = Vocabulary(self._embedder.tokenise)
+        self._gazetteer = Gazetteer(self._vocabulary)
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
 
     # -- life
@@ -100,6 +104,8 @@ class Index:
         (directory / "made-by").write_text(made)
 
     def _open_parts(self, directory: Path | None) -> None:
+        # Before anybody is served: it would hold up the event loop in the middle of the first document or question.
+        self._embedder.load()
         self._lexical = Lexical(directory / "words" if directory else None, self._language)
         self._prints = self._lexical.prints()
         self._vectors = VectorFile(directory / "vectors" if directory else None, self._lexical.count)
@@ -125,28 +131,30 @@ class Index:
 
     def apply(self, entries: Sequence[LogEntry]) -> None:
         """Take the next entries of the log. Raises StoreCorrupt when what is on disk comes from another log."""
-        unembedded: dict[int, str] = {}
+        first = len(self._chunk_ids)
+        texts: list[tuple[str, str]] = []
         for entry in entries:
             metadata = entry.document.metadata if entry.document else None
             title = metadata.title or "" if metadata else ""
             tag = metadata.language if metadata else None
             language = language_code(tag) if tag else self._language
-            positions = {chunk.id: self._add_chunk(chunk, title, language, unembedded) for chunk in entry.chunks}
+            positions = {chunk.id: self._add_chunk(chunk, title, language) for chunk in entry.chunks}
+            texts.extend((title, chunk.text) for chunk in entry.chunks)
             previous = self._documents.close(entry.document_id, entry.version)
             if entry.document is not None:
                 positions.update((int(self._chunk_ids.values[held]), held) for held in previous)
                 held = [positions[chunk_id] for chunk_id in entry.document.chunk_ids]
                 self._documents.add(entry.document, self._title_number(title), held)
             self.version = entry.version
-        self._embed(unembedded)
+        if texts:
+            self._add_words(first, texts)
         self._views.clear()
 
-    def _add_chunk(self, chunk: StoredChunk, title: str, language: str, unembedded: dict[int, str]) -> int:
+    def _add_chunk(self, chunk: StoredChunk, title: str, language: str) -> int:
         """The chunk's position: its number in the order of the log."""
         position = len(self._chunk_ids)
         self._chunk_ids.append(chunk.id)
         self._links.add_mentions(position, chunk, self._entities)
-        self._gazetteer.add_chunk(chunk.text)
         text = f"{title}\n{chunk.text}" if title else chunk.text
         print_ = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
         if position >= len(self._prints):
@@ -155,9 +163,25 @@ class Index:
             raise StoreCorrupt(f"the index in {self._directory} was made from another store")
         else:
             self._lexical.note(language)
-        if position >= len(self._holes) or self._holes[position]:
-            unembedded[position] = text
         return position
+
+    def _add_words(self, first: int, texts: Sequence[tuple[str, str]]) -> None:
+        """The (title, text) of the chunks from position `first` on, all at once: it costs a fraction of one by one."""
+        words = [(words_of(title), words_of(text)) for title, text in texts]
+        self._vocabulary.learn(chain.from_iterable(words))
+        numbers = [self._vocabulary.numbers(text) for _, text in words]
+        lengths = np.fromiter(map(len, numbers), np.int64, len(numbers))
+        self._gazetteer.add_chunks(self._vocabulary.hashes(np.concatenate(numbers)), lengths)
+        missing = [at for at in range(len(texts)) if first + at >= len(self._holes) or self._holes[first + at]]
+        if missing:
+            whole = [np.concatenate([self._vocabulary.numbers(words[at][0]), numbers[at]]) for at in missing]
+            self._vectors.put([first + at for at in missing], self._embed(whole))
+
+    def _embed(self, texts: Sequence[Numbers]) -> Vectors:
+        """One vector for each text, given by the numbers of its words."""
+        tokens, word_ends = self._vocabulary.tokens(np.concatenate(texts))
+        ends = np.cumsum([0, *map(len, texts)])
+        return self._embedder.embed(tokens, word_ends[ends])
 
     def _title_number(self, title: str) -> int:
         named = entity(title_name(title)) if title else None
@@ -166,17 +190,6 @@ class Index:
         number = self._entities.number(named)
         self._gazetteer.add_title(number, named.label)
         return number
-
-    def _embed(self, texts: dict[int, str]) -> None:
-        if not texts:
-            return
-        vectors = self._embedder.embed(list(texts.values()))
-        positions = list(texts)
-        if positions[-1] - positions[0] + 1 == len(positions):
-            self._vectors.put(positions[0], vectors)
-        else:
-            for position, vector in zip(positions, vectors, strict=True):
-                self._vectors.put(position, vector)
 
     # -- asking
 
@@ -263,7 +276,9 @@ class Index:
             return np.zeros(len(view.row))
         # On disk there may be more than has been fed yet. And one thread: BLAS's would spin for a product this small.
         rows = self._vectors.rows[: len(view.row)]
-        scores: npt.NDArray[np.float32] = np.vecdot(rows, self._embedder.embed([text])[0])
+        words = words_of(text)
+        self._vocabulary.learn([words])
+        scores: npt.NDArray[np.float32] = np.vecdot(rows, self._embed([self._vocabulary.numbers(words)])[0])
         return np.where(view.row >= 0, scores, 0.0)
 
     def _ranked(self, view: View, evidence: Evidence, count: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:
