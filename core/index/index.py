@@ -43,6 +43,8 @@ from core.naming import entity
 FORMAT: Final = "1"
 """Changes with the layout of what is on disk."""
 _COMMIT_CHUNKS = 1_000
+_WORDS_OF = 1_024
+"""Chunks whose words are looked at together: a book's all at once would take a gigabyte."""
 _VIEWS = 4
 _EVIDENCE = 12
 """Chunks handed on for composing an answer."""
@@ -146,8 +148,8 @@ class Index:
                 held = [positions[chunk_id] for chunk_id in entry.document.chunk_ids]
                 self._documents.add(entry.document, self._title_number(title), held)
             self.version = entry.version
-        if texts:
-            self._add_words(first, texts)
+        for at in range(0, len(texts), _WORDS_OF):
+            self._add_words(first + at, texts[at : at + _WORDS_OF])
         self._views.clear()
 
     def _add_chunk(self, chunk: StoredChunk, title: str, language: str) -> int:
@@ -166,7 +168,7 @@ class Index:
         return position
 
     def _add_words(self, first: int, texts: Sequence[tuple[str, str]]) -> None:
-        """The (title, text) of the chunks from position `first` on, all at once: it costs a fraction of one by one."""
+        """The (title, text) of the chunks from position `first` on, together: it costs a fraction of one by one."""
         words = [(words_of(title), words_of(text)) for title, text in texts]
         self._vocabulary.learn(chain.from_iterable(words))
         numbers = [self._vocabulary.numbers(text) for _, text in words]
