@@ -44,12 +44,14 @@ class IndexBroken(Exception):
 
 
 class Reader:
-    """Keeps the index at the head of the log. `directory` None keeps it in memory only."""
+    """Keeps the index at the head of the log. `directory` None keeps it in memory only; `language` is the code of that
+    of documents which name none."""
 
-    def __init__(self, store: Store, directory: Path | None, writer: Writer) -> None:
+    def __init__(self, store: Store, directory: Path | None, writer: Writer, language: str) -> None:
         self._store = store
         self._directory = directory
         self._writer = writer
+        self._language = language
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._applied = Pulse()
         self._wake = asyncio.Event()
@@ -204,7 +206,8 @@ class Reader:
 
     async def _open(self, floor: int) -> Index:
         kept = self._directory is not None and self._failures < 2
-        index = Index(self._directory / str(floor) if self._directory is not None and kept else None)
+        directory = self._directory / str(floor) if self._directory is not None and kept else None
+        index = Index(directory, self._language)
         await self._on_index(Index.open, index, floor)
         return index
 

@@ -21,7 +21,8 @@ import numpy.typing as npt
 import structlog
 
 from core.analysis import ANALYSER, title_name
-from core.analysis.stems import stems, words_of
+from core.analysis.languages import ENGLISH, language_code
+from core.analysis.stems import asked_stems, words_of
 from core.errors import StoreCorrupt
 from core.index import lookup
 from core.index.asked import named_in
@@ -42,6 +43,8 @@ from core.naming import entity
 FORMAT: Final = "1"
 """Changes with the layout of what is on disk."""
 _COMMIT_CHUNKS = 1_000
+_WORDS_OF = 1_024
+"""Chunks whose words are looked at together: a book's all at once would take a gigabyte."""
 _VIEWS = 4
 _EVIDENCE = 12
 """Chunks handed on for composing an answer."""
@@ -55,10 +58,12 @@ log = structlog.stdlib.get_logger(__name__)
 
 class Index:
     """Feed it with `apply`, in the order of the log from the first entry on; ask it with `search`. All calls come
-    from one thread at a time. `directory` None keeps everything in memory."""
+    from one thread at a time. `directory` None keeps everything in memory. `language` is the code of that of documents
+    which name none."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, language: str = ENGLISH) -> None:
         self._directory = directory
+        self._language = language
         self.version = 0
         """The last log entry that was applied."""
         self._chunk_ids = Column(np.int64)
@@ -74,7 +79,15 @@ class Index:
 
     def open(self, epoch: int) -> None:
         """Take over what is on disk if it was made by this code for this epoch of the store; else begin empty."""
-        made = json.dumps({"analyser": ANALYSER, "format": FORMAT, "vectors": self._embedder.id, "epoch": epoch})
+        made = json.dumps(
+            {
+                "analyser": ANALYSER,
+                "format": FORMAT,
+                "vectors": self._embedder.id,
+                "language": self._language,
+                "epoch": epoch,
+            }
+        )
         directory = self._directory
         if directory is None:
             self._open_parts(None)
@@ -95,7 +108,7 @@ class Index:
     def _open_parts(self, directory: Path | None) -> None:
         # Before anybody is served: it would hold up the event loop in the middle of the first document or question.
         self._embedder.load()
-        self._lexical = Lexical(directory / "words" if directory else None)
+        self._lexical = Lexical(directory / "words" if directory else None, self._language)
         self._prints = self._lexical.prints()
         self._vectors = VectorFile(directory / "vectors" if directory else None, self._lexical.count)
         self._holes = self._vectors.holes()
@@ -123,8 +136,11 @@ class Index:
         first = len(self._chunk_ids)
         texts: list[tuple[str, str]] = []
         for entry in entries:
-            title = (entry.document.metadata.title or "") if entry.document else ""
-            positions = {chunk.id: self._add_chunk(chunk, title) for chunk in entry.chunks}
+            metadata = entry.document.metadata if entry.document else None
+            title = metadata.title or "" if metadata else ""
+            tag = metadata.language if metadata else None
+            language = language_code(tag) if tag else self._language
+            positions = {chunk.id: self._add_chunk(chunk, title, language) for chunk in entry.chunks}
             texts.extend((title, chunk.text) for chunk in entry.chunks)
             previous = self._documents.close(entry.document_id, entry.version)
             if entry.document is not None:
@@ -132,11 +148,11 @@ class Index:
                 held = [positions[chunk_id] for chunk_id in entry.document.chunk_ids]
                 self._documents.add(entry.document, self._title_number(title), held)
             self.version = entry.version
-        if texts:
-            self._add_words(first, texts)
+        for at in range(0, len(texts), _WORDS_OF):
+            self._add_words(first + at, texts[at : at + _WORDS_OF])
         self._views.clear()
 
-    def _add_chunk(self, chunk: StoredChunk, title: str) -> int:
+    def _add_chunk(self, chunk: StoredChunk, title: str, language: str) -> int:
         """The chunk's position: its number in the order of the log."""
         position = len(self._chunk_ids)
         self._chunk_ids.append(chunk.id)
@@ -144,13 +160,15 @@ class Index:
         text = f"{title}\n{chunk.text}" if title else chunk.text
         print_ = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
         if position >= len(self._prints):
-            self._lexical.add(text, print_)
+            self._lexical.add(text, print_, language)
         elif print_ != self._prints[position]:
             raise StoreCorrupt(f"the index in {self._directory} was made from another store")
+        else:
+            self._lexical.note(language)
         return position
 
     def _add_words(self, first: int, texts: Sequence[tuple[str, str]]) -> None:
-        """The (title, text) of the chunks from position `first` on, all at once: it costs a fraction of one by one."""
+        """The (title, text) of the chunks from position `first` on, together: it costs a fraction of one by one."""
         words = [(words_of(title), words_of(text)) for title, text in texts]
         self._vocabulary.learn(chain.from_iterable(words))
         numbers = [self._vocabulary.numbers(text) for _, text in words]
@@ -182,11 +200,11 @@ class Index:
         self._settle()
         version = self.version if question.as_of is None else question.as_of
         view = self._view(version, question.viewer, question.filters)
-        terms = list(dict.fromkeys(stems(question.text)))
+        language, terms, lexical = self._read(question.text, view)
         asked = list(named_in(question.text, self._entities, view))
         evidence = rank(
             view,
-            self._lexical_scores(view, terms),
+            lexical,
             self._dense_scores(view, question.text),
             [number for number, _ in asked],
         )
@@ -205,7 +223,8 @@ class Index:
                 )
                 for number, written in asked
             ),
-            terms=self._lexical.idf(terms),
+            terms=self._lexical.idf(terms, language),
+            language=language,
             walked=evidence.walked,
             graph_version=version,
         )
@@ -241,11 +260,18 @@ class Index:
             self._views.popitem(last=False)
         return view
 
-    def _lexical_scores(self, view: View, terms: Sequence[str]) -> npt.NDArray[np.float64]:
+    def _read(self, text: str, view: View) -> tuple[str, list[str], npt.NDArray[np.float64]]:
+        """The question's language, its stems in that, and each chunk's score for them in the chunk's own language. The
+        question's language is that of the chunk which it finds best; the store's own, when none is."""
         result = np.zeros(len(view.row))
-        positions, scores = self._lexical.search(terms, view.positions, _DEPTH)
-        result[positions] = scores
-        return result
+        readings: list[tuple[float, str, list[str]]] = []
+        for language in self._lexical.languages:
+            terms = asked_stems(text, language)
+            positions, scores = self._lexical.search(terms, view.positions, _DEPTH, language)
+            result[positions] = scores
+            readings.append((float(scores[0]) if len(scores) else 0.0, language, terms))
+        _, language, terms = max(readings, key=lambda reading: reading[0])
+        return language, terms, result
 
     def _dense_scores(self, view: View, text: str) -> npt.NDArray[np.float64]:
         if not len(view.positions):

@@ -119,10 +119,10 @@ class Attempt:
 @dataclass(frozen=True, slots=True)
 class JournalItem:
     """Work that was accepted and is durable, but not done: a document posted with `wait=false`, a question with a
-    `callback_url`. It leaves the journal in the transaction that does it."""
+    `callback_url`, to the graph or (`ask`) to a connector. It leaves the journal in the transaction that does it."""
 
     id: str
-    kind: Literal["document", "query"]
+    kind: Literal["document", "query", "ask"]
     payload: str
     """JSON."""
     actor: str
