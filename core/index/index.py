@@ -34,7 +34,7 @@ from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking
 from core.index.retrieval import Evidence, best, rank
-from core.index.vectors import EmbeddingTable, VectorFile, Vectors
+from core.index.vectors import VectorFile, Vectors, embedding_table
 from core.index.view import View
 from core.index.vocabulary import Numbers, Vocabulary
 from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
@@ -70,7 +70,7 @@ class Index:
         self._documents = Documents()
         self._entities = Entities()
         self._links = Links()
-        self._embedder = EmbeddingTable()
+        self._embedder = embedding_table()
         self._vocabulary = Vocabulary(self._embedder.tokenise)
         self._gazetteer = Gazetteer(self._vocabulary)
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -110,6 +110,12 @@ class EmbeddingTable:
         if len(fresh):
             self._rows[fresh] = self._halves[fresh]
             filled[fresh] = True
+
+
+@cache
+def embedding_table() -> EmbeddingTable:
+    """The table of this process: it is large, and the same for every index."""
+    return EmbeddingTable()
 
 
 class VectorFile:
