@@ -231,10 +231,10 @@ class GraphService:
         """
         question = _question(text, filters, top_k, as_of_version, viewer)
         ranking = await self._search(question, min_version)
-        wanted = [candidate.chunk_id for candidate in ranking.chunks]
-        chunks = await self.store.chunks(wanted, ranking.graph_version)
-        ids = {chunk.document_id for chunk in chunks.values()}
-        documents = await self.store.documents(ids, ranking.graph_version)
+        chunks, documents = await asyncio.gather(
+            self.store.chunks([ranked.chunk_id for ranked in ranking.chunks], ranking.graph_version),
+            self.store.documents({ranked.document_id for ranked in ranking.chunks}, ranking.graph_version),
+        )
         answer = await self._reader.ask(lambda _: compose(question, ranking, chunks, documents))
         self._writer.audit_soon(answered(answer, actor))
         return answer
