@@ -37,7 +37,7 @@ class View:
         # A title found in a text is a link only while a document of that title can be seen: a hidden document's title
         # must not tie visible chunks together.
         self.edges = edges.only((row[edges.chunk] >= 0) & ((edges.stated > 0) | titles[edges.entity]))
-        self.frequency = np.bincount(self.edges.entity, minlength=edges.entity_count)
+        self.frequency = np.bincount(self.edges.entity, minlength=len(titles))
 
     def titled(self, entities: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which chunk positions belong to documents with one of these titles."""
