@@ -28,7 +28,7 @@ async def hub(documents: str, store: str) -> Ingested:
     """Everything that the hub does with a document, until the last one is durable and can be asked for."""
     collect_rarely()  # as every `aime` command does
     async with await create_graph_service(f"sqlite:{store}") as service:
-        held = _Holds()
+        held = Holds()
         watch = asyncio.create_task(held.watch())
         begun = time.perf_counter()
         async for result in service.process_documents(read_documents(Path(documents))):
@@ -41,7 +41,7 @@ async def hub(documents: str, store: str) -> Ingested:
         return {"seconds": seconds, "peak_mb": memory(peak=True), "longest_hold_ms": held.longest * 1000}
 
 
-class _Holds:
+class Holds:
     """How late the event loop comes to a timer."""
 
     def __init__(self) -> None:
