@@ -18,6 +18,8 @@ from benchmarks.process import BUILD
 
 QUICK_PASSAGES = 400
 ROUNDS = 3
+SIZES = (1_000, 10_000, 100_000)
+QUICK_SIZES = (100, 200)
 
 
 def main() -> int:
@@ -27,7 +29,13 @@ def main() -> int:
     BUILD.mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="bench-", dir=BUILD) as folder:
         corpus = choose(options.corpus, Path(folder), most=QUICK_PASSAGES if options.quick else None)
-        bench = Bench(corpus, Path(folder), rounds=1 if options.quick else ROUNDS)
+        bench = Bench(
+            corpus,
+            Path(folder),
+            rounds=1 if options.quick else ROUNDS,
+            sizes=QUICK_SIZES if options.quick else SIZES,
+            plot=options.output.with_name("growth-quick.svg" if options.quick else "growth.svg"),
+        )
         console = Console(stderr=True)
         console.print(f"corpus: {corpus.name}, {corpus.size:,} passages; {bench.rounds} round(s)")
         found = []

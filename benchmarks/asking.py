@@ -17,7 +17,7 @@ async def ask(store: str, questions: str) -> list[float]:
     latencies = []
     async with await create_graph_service(f"sqlite:{store}") as service:
         for text in texts[:WARM_UP]:
-            await service.query(text)
+            await service.query(text, top_k=1)  # another question than those that are timed, whose answers are kept
         for text in texts:
             begun = time.perf_counter()
             await service.query(text)

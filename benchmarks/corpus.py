@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -72,6 +74,38 @@ def choose(given: Path | None, folder: Path, *, most: int | None) -> Corpus:
 
 def _write(path: Path, rows: list[Json]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+# ---------------------------------------------------------------- the corpus, grown
+
+COMMON_SHARE = 0.005
+"""A name in a larger share of the passages is everybody's, such as that of a country, and stays as it is."""
+_CAPITALISED = re.compile(r"\b(?=[^\W\d_])\w+")
+
+
+def grow(source: Path, size: int, target: Path) -> None:
+    """Write `size` passages: the corpus, then copies of it in which the rarer names are others. So common words and
+    common names come to be as frequent as in a corpus of that size, and rare ones remain rare."""
+    passages = list(_lines(source))
+    held = Counter(name for passage in passages for name in set(_names(passage)))
+    rare = {name for name, count in held.items() if count <= COMMON_SHARE * len(passages)}
+    with target.open("w", encoding="utf-8") as file:
+        for number in range(size):
+            copy, index = divmod(number, len(passages))
+            file.write(json.dumps(_copied(passages[index], copy, rare) if copy else passages[index]) + "\n")
+
+
+def _names(passage: Json) -> Iterator[str]:
+    for key in ("title", "text"):
+        yield from (word for word in _CAPITALISED.findall(passage.get(key) or "") if word[0].isupper())
+
+
+def _copied(passage: Json, copy: int, rare: set[str]) -> Json:
+    def other(match: re.Match[str]) -> str:
+        return match[0] + _word(copy) if match[0] in rare else match[0]
+
+    renamed = {key: _CAPITALISED.sub(other, passage.get(key) or "") for key in ("title", "text")}
+    return {"_id": f"{passage['_id']}-{copy}", **renamed}
 
 
 # ---------------------------------------------------------------- the made-up corpus

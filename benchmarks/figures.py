@@ -6,6 +6,7 @@ To add one, write a function `(Bench) -> Figure` and put it into FIGURES. It mea
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -16,7 +17,8 @@ from statistics import median, quantiles
 from typing import Any
 
 from benchmarks import serving
-from benchmarks.corpus import Corpus
+from benchmarks.corpus import Corpus, grow
+from benchmarks.plot import draw
 from benchmarks.process import measured, memory
 
 CONNECTIONS = 64
@@ -59,11 +61,14 @@ class Figure:
 @dataclass(frozen=True)
 class Bench:
     """One run. What several figures come from is measured once. `rounds`: how often hub and limit are measured, in
-    turns, so that a busy moment of the machine meets both."""
+    turns, so that a busy moment of the machine meets both. `sizes` are the passages at which growth is measured, which
+    is drawn into `plot`."""
 
     corpus: Corpus
     folder: Path
     rounds: int
+    sizes: Sequence[int]
+    plot: Path
 
     @cached_property
     def ingests(self) -> list[dict[str, float]]:
@@ -119,6 +124,28 @@ class Bench:
                 seconds.append(server.seconds)
         return median(seconds), idle
 
+    @cached_property
+    def growth(self) -> dict[int, dict[str, Any]]:
+        """For each size of the corpus: what asking it took."""
+        found = {}
+        for size in self.sizes:
+            folder = self._folder(f"growth-{size}")
+            documents, store = folder / "corpus.jsonl", folder / "aime.db"
+            grow(self.corpus.documents, size, documents)
+            measured("ingest", "hub", documents=documents, store=store)
+            found[size] = measured("growth", "ask", store=store, questions=self.corpus.questions)
+            shutil.rmtree(folder)
+        latencies = [each["latencies_ms"] for each in found.values()]
+        draw(
+            self.plot,
+            self.sizes,
+            {
+                "query in process, ms": {"p50": [median(each) for each in latencies], "p99": [*map(p99, latencies)]},
+                "memory that the index takes, MB": {"resident": [each["memory_mb"] for each in found.values()]},
+            },
+        )
+        return found
+
     def _folder(self, name: str) -> Path:
         folder = self.folder / name
         folder.mkdir()
@@ -164,6 +191,38 @@ def query_p99(bench: Bench) -> Figure:
     return Figure("query in process, p99", p99(bench.answers), "ms")
 
 
+def query_p50_grown(bench: Bench) -> Figure:
+    return _grown_p50(bench, bench.sizes[-2], 10)
+
+
+def query_p99_grown(bench: Bench) -> Figure:
+    size = bench.sizes[-2]
+    latency = p99(bench.growth[size]["latencies_ms"])
+    return Figure(f"query in process, {size:,} passages, p99 (at most)", latency, "ms", 30, 1.0, is_ceiling=True)
+
+
+def query_p50_large(bench: Bench) -> Figure:
+    return _grown_p50(bench, bench.sizes[-1], 25)
+
+
+def loop_held_large(bench: Bench) -> Figure:
+    size = bench.sizes[-1]
+    held = bench.growth[size]["longest_hold_ms"]
+    name = f"longest hold of the event loop while answering, {size:,} passages (at most)"
+    return Figure(name, held, "ms", 50, 1.0, is_ceiling=True)
+
+
+def index_memory(bench: Bench) -> Figure:
+    size = bench.sizes[-1]
+    taken = bench.growth[size]["memory_mb"]
+    return Figure(f"memory that the index of {size:,} takes (at most)", taken, "MB", 600, 1.0, is_ceiling=True)
+
+
+def _grown_p50(bench: Bench, size: int, most: float) -> Figure:
+    latency = median(bench.growth[size]["latencies_ms"])
+    return Figure(f"query in process, {size:,} passages, p50 (at most)", latency, "ms", most, 1.0, is_ceiling=True)
+
+
 def start(bench: Bench) -> Figure:
     return Figure("aime run, start to ready (at most)", bench.starts[0], "s", 2, 1.0, is_ceiling=True)
 
@@ -187,6 +246,11 @@ FIGURES: Sequence[Callable[[Bench], Figure]] = (
     post_p99,
     query_p50,
     query_p99,
+    query_p50_grown,
+    query_p99_grown,
+    query_p50_large,
+    loop_held_large,
+    index_memory,
     start,
     idle_memory,
 )

@@ -29,25 +29,25 @@ async def hub(documents: str, store: str) -> Ingested:
     collect_rarely()  # as every `aime` command does
     switch_often()
     async with await create_graph_service(f"sqlite:{store}") as service:
-        await _until_ready(service)
-        held = _Holds()
+        await until_ready(service)
+        held = Holds()
         watch = asyncio.create_task(held.watch())
         begun = time.perf_counter()
         async for result in service.process_documents(read_documents(Path(documents))):
             if result.error is not None:
                 raise RuntimeError(f"{result.document_id}: {result.error.message}")
-        await _until_ready(service)
+        await until_ready(service)
         seconds = time.perf_counter() - begun
         watch.cancel()
         return {"seconds": seconds, "peak_mb": memory(peak=True), "longest_hold_ms": held.longest * 1000}
 
 
-async def _until_ready(service: GraphService) -> None:
+async def until_ready(service: GraphService) -> None:
     while not await service.ready():  # noqa: ASYNC110 - what a caller over HTTP would do
         await asyncio.sleep(TICK_SECONDS)
 
 
-class _Holds:
+class Holds:
     """How late the event loop comes to a timer."""
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from core.answering.cache import Edition
 from core.errors import AimeError, StoreCorrupt, StoreError, StoreUnavailable, VersionTimeout
 from core.index import Index
 from core.pulse import Pulse
@@ -81,6 +82,11 @@ class Reader:
     def version(self) -> int:
         """The graph version that the index stands at."""
         return self._index.version if self._index is not None else 0
+
+    @property
+    def edition(self) -> Edition:
+        """What an answer depends on beside its question."""
+        return Edition(self._floor, self.version)
 
     @property
     def caught_up(self) -> bool:

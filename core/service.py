@@ -13,10 +13,11 @@ from typing import Any, Self
 
 from core.analysis.languages import ENGLISH, check_language, language_code
 from core.analysis.pool import AnalysisPool
+from core.answering.cache import AnswerCache
 from core.answering.compose import compose
 from core.answering.filters import Filters, parse_filters
 from core.errors import InvalidDocument, InvalidInput, InvalidQuery, NotFound, StoreError, VersionUnavailable
-from core.index import Question, Ranking
+from core.index import Question
 from core.model import (
     DEFAULT_MAX_CONTENT_BYTES,
     OPERATOR,
@@ -105,6 +106,7 @@ class GraphService:
         self._writer = Writer(store, self._analysis.analyse, queue_documents=options.queue_documents)
         directory = None if store.path == ":memory:" else Path(f"{store.path}-index")
         self._reader = Reader(store, directory, self._writer, language_code(options.language))
+        self._answers = AnswerCache()
 
     async def open(self) -> None:
         await self.store.open()
@@ -236,7 +238,8 @@ class GraphService:
         viewer: Viewer = OPERATOR,
         actor: str = "api",
     ) -> Answer:
-        """Answer from what `viewer` may see, with every commit acknowledged before the call.
+        """Answer from what `viewer` may see, with every commit acknowledged before the call. Asked again before the
+        graph changes, a question gets the answer that is kept of it; each answer is in the audit trail.
 
         Raises:
             InvalidQuery: the question, a filter or an option does not fit.
@@ -244,14 +247,24 @@ class GraphService:
             VersionTimeout: the index did not reach `min_version` in time.
         """
         question = _question(text, filters, top_k, as_of_version, viewer)
-        ranking = await self._search(question, min_version)
-        wanted = [candidate.chunk_id for candidate in ranking.chunks]
-        chunks = await self.store.chunks(wanted, ranking.graph_version)
-        ids = {chunk.document_id for chunk in chunks.values()}
-        documents = await self.store.documents(ids, ranking.graph_version)
-        answer = await self._reader.ask(lambda _: compose(question, ranking, chunks, documents))
+        await self._reach(question, min_version)
+        edition = self._reader.edition
+        answer = self._answers.get(edition, question)
+        if answer is None:
+            answer = await self._answer(question)
+            # Else it may be of a later edition.
+            if edition == self._reader.edition:
+                self._answers.put(edition, question, answer)
         self._writer.audit_soon(answered(answer, actor))
         return answer
+
+    async def _answer(self, question: Question) -> Answer:
+        ranking = await self._reader.ask(lambda index: index.search(question))
+        chunks, documents = await asyncio.gather(
+            self.store.chunks([ranked.chunk_id for ranked in ranking.chunks], ranking.graph_version),
+            self.store.documents({ranked.document_id for ranked in ranking.chunks}, ranking.graph_version),
+        )
+        return await self._reader.ask(lambda _: compose(question, ranking, chunks, documents))
 
     async def retrieve(
         self,
@@ -263,10 +276,13 @@ class GraphService:
         as_of_version: int | None = None,
     ) -> list[Hit]:
         """The `top_k` best documents for a question, each with its best chunk."""
-        ranking = await self._search(_question(text, filters, top_k, as_of_version, viewer), None)
+        question = _question(text, filters, top_k, as_of_version, viewer)
+        await self._reach(question, None)
+        ranking = await self._reader.ask(lambda index: index.search(question))
         return list(ranking.documents[:top_k])
 
-    async def _search(self, question: Question, min_version: int | None) -> Ranking:
+    async def _reach(self, question: Question, min_version: int | None) -> None:
+        """Wait until the index can answer it. Raises VersionUnavailable, VersionTimeout."""
         head = self._writer.head
         if question.as_of is not None:
             floor = await self.store.floor()
@@ -278,7 +294,6 @@ class GraphService:
         await self._reader.reach(head, BACKLOG_SECONDS)
         if min_version is not None and min_version > head:
             await self._reader.reach(min_version, COMING_SECONDS)
-        return await self._reader.ask(lambda index: index.search(question))
 
     async def document(
         self, document_id: str, *, as_of_version: int | None = None, viewer: Viewer = OPERATOR

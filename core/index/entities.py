@@ -43,9 +43,15 @@ class Entities:
 
 class Links:
     """Edges between chunk positions and entity numbers, of two kinds: mentions, which the chunk's own document
-    supports, and titles found in its text, which hold only while a document of that title is visible."""
+    supports, and titles found in its text, which hold only while a document of that title is visible.
+
+    What is added waits until the edges are asked for, and then joins those that are in order already."""
 
     def __init__(self) -> None:
+        self._edges = Edges.none()
+        self._await()
+
+    def _await(self) -> None:
         self._mention_chunk = Column(np.int32)
         self._mention_entity = Column(np.int32)
         self._mention_count = Column(np.float32)
@@ -53,7 +59,6 @@ class Links:
         self._found_chunk = Column(np.int32)
         self._found_entity = Column(np.int32)
         self._found_count = Column(np.float32)
-        self._edges: Edges | None = None
 
     def add_mentions(self, position: int, chunk: StoredChunk, entities: Entities) -> None:
         counts: dict[int, int] = {}
@@ -67,7 +72,6 @@ class Links:
         self._mention_entity.extend(counts)
         self._mention_count.extend(counts.values())
         self._mention_title.extend([number == title for number in counts])
-        self._edges = None
 
     def add_found(self, matches: Iterable[tuple[int, int, int]]) -> None:
         rows = list(matches)
@@ -76,40 +80,28 @@ class Links:
             self._found_chunk.extend(chunks)
             self._found_entity.extend(entities)
             self._found_count.extend(counts)
-            self._edges = None
 
-    def edges(self, entities: int) -> Edges:
+    def edges(self) -> Edges:
         """All edges, in one canonical order however they came."""
-        if self._edges is None or self._edges.entity_count != entities:
-            self._edges = self._join(entities)
-        return self._edges
-
-    def _join(self, entities: int) -> Edges:
         mentions, found = len(self._mention_chunk), len(self._found_chunk)
-        chunk = np.concatenate([self._mention_chunk.values, self._found_chunk.values])
-        entity = np.concatenate([self._mention_entity.values, self._found_entity.values])
-        key = chunk.astype(np.int64) * max(entities, 1) + entity
-        order = np.argsort(key, kind="stable")
-        key = key[order]
-        first = np.flatnonzero(np.diff(key, prepend=-1))
-        stated = np.concatenate([self._mention_count.values, np.zeros(found, np.float32)])[order]
-        seen = np.concatenate([np.zeros(mentions, np.float32), self._found_count.values])[order]
-        title = np.concatenate([self._mention_title.values, np.zeros(found, np.bool_)])[order]
-        keep = order[first]
-        return Edges(
-            chunk=chunk[keep],
-            entity=entity[keep],
-            stated=np.maximum.reduceat(stated, first) if len(first) else stated,
-            found=np.maximum.reduceat(seen, first) if len(first) else seen,
-            title=np.logical_or.reduceat(title, first) if len(first) else title,
-            entity_count=entities,
-        )
+        if mentions or found:
+            added = Edges.joined(
+                chunk=np.concatenate([self._mention_chunk.values, self._found_chunk.values]),
+                entity=np.concatenate([self._mention_entity.values, self._found_entity.values]),
+                stated=np.concatenate([self._mention_count.values, np.zeros(found, np.float32)]),
+                found=np.concatenate([np.zeros(mentions, np.float32), self._found_count.values]),
+                title=np.concatenate([self._mention_title.values, np.zeros(found, np.bool_)]),
+            )
+            self._edges = self._edges.with_added(added)
+            self._await()
+        return self._edges
 
 
 class Edges:
-    """Edges as parallel arrays, by chunk, then entity. `stated` counts mentions, `found` titles matched in the text."""
+    """Edges as parallel arrays, by chunk, then entity, each pair once. `stated` counts mentions, `found` titles matched
+    in the text."""
 
-    __slots__ = ("chunk", "entity", "entity_count", "found", "stated", "title")
+    __slots__ = ("chunk", "entity", "found", "stated", "title")
 
     def __init__(
         self,
@@ -119,21 +111,78 @@ class Edges:
         stated: npt.NDArray[Any],
         found: npt.NDArray[Any],
         title: npt.NDArray[Any],
-        entity_count: int,
     ) -> None:
         self.chunk = chunk
         self.entity = entity
         self.stated = stated
         self.found = found
         self.title = title
-        self.entity_count = entity_count
+
+    @classmethod
+    def none(cls) -> Edges:
+        integers, counts = np.empty(0, np.int32), np.empty(0, np.float32)
+        return cls(chunk=integers, entity=integers, stated=counts, found=counts, title=np.empty(0, np.bool_))
+
+    @classmethod
+    def joined(
+        cls,
+        *,
+        chunk: npt.NDArray[Any],
+        entity: npt.NDArray[Any],
+        stated: npt.NDArray[Any],
+        found: npt.NDArray[Any],
+        title: npt.NDArray[Any],
+    ) -> Edges:
+        """Of at least one edge in any order, perhaps several of one pair: the largest counts hold."""
+        key = _pairs(chunk, entity)
+        order = np.argsort(key, kind="stable")
+        first = np.flatnonzero(np.diff(key[order], prepend=-1))
+        keep = order[first]
+        return cls(
+            chunk=chunk[keep],
+            entity=entity[keep],
+            stated=np.maximum.reduceat(stated[order], first),
+            found=np.maximum.reduceat(found[order], first),
+            title=np.logical_or.reduceat(title[order], first),
+        )
+
+    def with_added(self, added: Edges) -> Edges:
+        """These and others; of a pair in both, the larger counts hold. It costs a copy, not a sort."""
+        held, keys = _pairs(self.chunk, self.entity), _pairs(added.chunk, added.entity)
+        place = np.searchsorted(held, keys)
+        known = np.zeros(len(keys), np.bool_)
+        inside = np.flatnonzero(place < len(held))
+        known[inside] = held[place[inside]] == keys[inside]
+        both, new = place[known], place[~known]
+
+        def merged(old: npt.NDArray[Any], other: npt.NDArray[Any], larger: np.ufunc) -> npt.NDArray[Any]:
+            if len(both):
+                old = old.copy()
+                old[both] = larger(old[both], other[known])
+            return np.insert(old, new, other[~known])
+
+        return Edges(
+            chunk=np.insert(self.chunk, new, added.chunk[~known]),
+            entity=np.insert(self.entity, new, added.entity[~known]),
+            stated=merged(self.stated, added.stated, np.maximum),
+            found=merged(self.found, added.found, np.maximum),
+            title=merged(self.title, added.title, np.logical_or),
+        )
 
     def only(self, mask: npt.NDArray[np.bool_]) -> Edges:
+        """Those that are marked; where all are, these themselves."""
+        if mask.all():
+            return self
         return Edges(
             chunk=self.chunk[mask],
             entity=self.entity[mask],
             stated=self.stated[mask],
             found=self.found[mask],
             title=self.title[mask],
-            entity_count=self.entity_count,
         )
+
+
+def _pairs(chunk: npt.NDArray[Any], entity: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Chunk and entity as one number each, in the order of the two."""
+    pairs: npt.NDArray[np.int64] = (chunk.astype(np.int64) << 32) | entity
+    return pairs

@@ -18,6 +18,9 @@ _MULTIPLIERS = [np.uint64((0x9E3779B97F4A7C15 * (2 * n + 1) ** 5) % 2**64 | 1) f
 _FILTER_BITS = 5
 """The filter before the exact look-up has 32 places for each title."""
 
+_BLOCK = 4_096
+"""Chunks compared with all titles at a time: numpy lets no other thread run meanwhile."""
+
 Words = npt.NDArray[np.uint64]
 """Hashes of words, whatever their case."""
 Positions = npt.NDArray[np.int64]
@@ -78,7 +81,10 @@ class Gazetteer:
                 hits = owners[: len(words) - size + 1][self._runs(words, owners, size) & (_ngrams(words, size) == key)]
                 for index, count in Counter(hits.tolist()).items():
                     yield int(chunks[index]), entity, count
-        yield from self._in_chunks(np.arange(boundary, self._matched))
+        if boundary < self._matched and self._titles:
+            filter_ = self._filter()
+            for first in range(boundary, self._matched, _BLOCK):
+                yield from self._in_chunks(np.arange(first, min(first + _BLOCK, self._matched)), *filter_)
 
     def _take_titles(self) -> list[tuple[int, int, int, str]]:
         """Take in the titles that are new: (key, number of words, entity, name) of each that is to be looked for."""
@@ -101,13 +107,17 @@ class Gazetteer:
         self._vocabulary.learn([words])
         return self._vocabulary.hashes(self._vocabulary.numbers(words))
 
-    def _in_chunks(self, positions: Positions) -> Iterator[tuple[int, int, int]]:
-        if not len(positions) or not self._titles:
-            return
+    def _filter(self) -> tuple[npt.NDArray[np.bool_], np.uint64]:
+        """Which keys may be a title's, by the bits that are left of a key after a shift."""
         bits = (len(self._titles) << _FILTER_BITS).bit_length()
         shift = np.uint64(64 - bits)
         likely = np.zeros(1 << bits, np.bool_)
         likely[np.fromiter(self._titles, np.uint64, len(self._titles)) >> shift] = True
+        return likely, shift
+
+    def _in_chunks(
+        self, positions: Positions, likely: npt.NDArray[np.bool_], shift: np.uint64
+    ) -> Iterator[tuple[int, int, int]]:
         chunks, words, owners = self._text(positions)
         found: Counter[tuple[int, int]] = Counter()
         for size in sorted(self._sizes):

@@ -50,6 +50,8 @@ _EVIDENCE = 12
 """Chunks handed on for composing an answer."""
 _MARGIN_DOCUMENTS = 5
 """The best document is compared with this one, however few are asked for."""
+_SPARSE = 4
+"""Where fewer than one in so many chunks are visible, only their vectors are read."""
 _DEPTH = 200
 """Chunks that the words find, at least; deeper ones count as not found. The same whatever `top_k`, as scores are."""
 
@@ -254,7 +256,7 @@ class Index:
             named = self._documents.title.values[rows]
             titles[named[named >= 0]] = True
             row = self._documents.row_of_chunks(rows, len(self._chunk_ids))
-            view = View(row, titles, self._links.edges(len(self._entities)))
+            view = View(row, titles, self._links.edges())
         self._views[key] = view
         if len(self._views) > _VIEWS:
             self._views.popitem(last=False)
@@ -274,14 +276,22 @@ class Index:
         return language, terms, result
 
     def _dense_scores(self, view: View, text: str) -> npt.NDArray[np.float64]:
+        result = np.zeros(len(view.row))
         if not len(view.positions):
-            return np.zeros(len(view.row))
+            return result
         # On disk there may be more than has been fed yet. And one thread: BLAS's would spin for a product this small.
-        rows = self._vectors.rows[: len(view.row)]
+        rows, asked = self._vectors.rows[: len(view.row)], self._embed_question(text)
+        if len(view.positions) < len(rows) // _SPARSE:
+            result[view.positions] = np.vecdot(rows[view.positions], asked)
+        else:
+            np.copyto(result, np.vecdot(rows, asked), where=view.row >= 0)
+        return result
+
+    def _embed_question(self, text: str) -> npt.NDArray[np.float32]:
         words = words_of(text)
         self._vocabulary.learn([words])
-        scores: npt.NDArray[np.float32] = np.vecdot(rows, self._embed([self._vocabulary.numbers(words)])[0])
-        return np.where(view.row >= 0, scores, 0.0)
+        vector: npt.NDArray[np.float32] = self._embed([self._vocabulary.numbers(words)])[0]
+        return vector
 
     def _ranked(self, view: View, evidence: Evidence, count: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:
         """The best chunks for an answer, and the `count` best documents by their best chunk."""

@@ -77,8 +77,9 @@ def _to_one(values: Floats) -> Floats:
 
 def best(values: Floats, count: int) -> npt.NDArray[np.int64]:
     """The positions of the highest values above nought, highest first, of equals the earlier first."""
-    count = min(count, len(values))
-    if not count:
-        return np.empty(0, np.int64)
-    likely = np.flatnonzero((values > 0) & (values >= np.partition(values, -count)[-count]))
+    # Those at nought are left out first: partitioning takes a hundred times as long where most values are equal.
+    likely = np.flatnonzero(values > 0)
+    if 0 < count < len(likely):
+        held = values[likely]
+        likely = likely[held >= np.partition(held, -count)[-count]]
     return likely[np.lexsort((likely, -values[likely]))][:count]

@@ -17,6 +17,8 @@ HUB_SHARE = 0.02
 HUB_FLOOR = 20
 """…unless it is in no more chunks than this."""
 STEPS = 4
+_WIDE = 2
+"""Where the walk stands at less than one in so many edges' sources, only these are looked at."""
 
 Weights = npt.NDArray[np.float64]
 
@@ -35,25 +37,32 @@ class View:
         # A title found in a text is a link only while a document of that title can be seen: a hidden document's title
         # must not tie visible chunks together.
         self.edges = edges.only((row[edges.chunk] >= 0) & ((edges.stated > 0) | titles[edges.entity]))
-        self.frequency = np.bincount(self.edges.entity, minlength=edges.entity_count)
+        self.frequency = np.bincount(self.edges.entity, minlength=len(titles))
 
     def titled(self, entities: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which chunk positions belong to documents with one of these titles."""
         mask = np.zeros(len(self.row), np.bool_)
         if len(entities):
             chunk, entity = self._title_edges
-            mask[chunk[np.isin(entity, entities)]] = True
+            first = np.searchsorted(entity, entities)
+            mask[chunk[ranges(first, np.searchsorted(entity, entities, side="right") - first)]] = True
         return mask
 
     def entities_of(self, positions: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The entities that these chunks name."""
-        first = np.searchsorted(self.edges.chunk, positions)
-        last = np.searchsorted(self.edges.chunk, positions, side="right")
+        wanted = positions.astype(
+            self.edges.chunk.dtype
+        )  # else the search would first copy all edges as the wider type
+        first = np.searchsorted(self.edges.chunk, wanted)
+        last = np.searchsorted(self.edges.chunk, wanted, side="right")
         return np.unique(self.edges.entity[ranges(first, last - first)])
 
     @cached_property
     def _title_edges(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        return self.edges.chunk[self.edges.title], self.edges.entity[self.edges.title]
+        """Sorted by entity."""
+        chunk, entity = self.edges.chunk[self.edges.title], self.edges.entity[self.edges.title]
+        order = np.argsort(entity, kind="stable")
+        return chunk[order], entity[order].astype(np.int64)
 
     @cached_property
     def graph(self) -> WalkGraph:
@@ -68,33 +77,63 @@ class WalkGraph:
         edges, frequency = view.edges, view.frequency
         total = len(view.positions)
         hub = max(HUB_SHARE * total, HUB_FLOOR)
-        kept = edges.only(((frequency > 1) & (frequency <= hub))[edges.entity])
+        passed = (frequency > 1) & (frequency <= hub)
+        kept = edges.only(passed[edges.entity])
         count = np.where(view.titles[kept.entity], np.maximum(kept.stated, kept.found), kept.stated).astype(np.float64)
         weight = np.where(kept.title, OWN_TITLE_WEIGHT, 1 + np.log(count))
         weight *= np.log((total + 1) / frequency[kept.entity]) + 1
-        self._chunk, self._entity = kept.chunk, kept.entity
-        self._chunks, self._entities = len(view.row), edges.entity_count
-        of_chunk = np.bincount(kept.chunk, weight, self._chunks)
-        of_entity = np.bincount(kept.entity, weight, self._entities)
-        self._to_entity: Weights = weight / of_chunk[kept.chunk]
-        self._to_chunk: Weights = weight / of_entity[kept.entity]
+        self._numbers = np.flatnonzero(passed)
+        """The entities that take part, by their place in the graph."""
+        entity = (np.cumsum(passed) - 1)[kept.entity]
+        chunk = kept.chunk.astype(np.intp)
+        chunks, entities = len(view.row), len(self._numbers)
+        of_chunk = np.bincount(chunk, weight, chunks)
+        of_entity = np.bincount(entity, weight, entities)
+        by_entity = np.argsort(entity, kind="stable")
+        self._to_entities = Spread(chunk, entity, weight / of_chunk[chunk], chunks, entities)
+        self._to_chunks = Spread(
+            entity[by_entity], chunk[by_entity], (weight / of_entity[entity])[by_entity], entities, chunks
+        )
 
     def walk(self, seeds: npt.NDArray[Any], asked: npt.NDArray[Any], steps: int = STEPS) -> Weights:
         """How often a walk that starts at the `seeds` chunks and returns to them and to the `asked` entities half of
         the time comes by each chunk. Both are weights, scaled here to sum to 1."""
-        start, named = _share(seeds), _share(asked)
+        start, named = _share(seeds), _share(asked)[self._numbers]
         chunks = start
         for _ in range(steps):
-            reached = _sums(self._entity, self._to_entity * chunks[self._chunk], self._entities)
-            entities = 0.5 * reached + 0.5 * named
-            returned = _sums(self._chunk, self._to_chunk * entities[self._entity], self._chunks)
-            chunks = 0.5 * start + 0.5 * returned
+            entities = 0.5 * self._to_entities(chunks) + 0.5 * named
+            chunks = 0.5 * start + 0.5 * self._to_chunks(entities)
         return chunks
 
 
-def _sums(groups: npt.NDArray[Any], weights: Weights, count: int) -> Weights:
-    """The weights of each group, summed."""
-    return np.asarray(np.bincount(groups, weights, count), np.float64)
+class Spread:
+    """One direction of the graph: edges by their source, and the share of what is at the source that each carries to
+    its target."""
+
+    def __init__(
+        self,
+        source: npt.NDArray[np.intp],
+        target: npt.NDArray[np.intp],
+        share: Weights,
+        sources: int,
+        targets: int,
+    ) -> None:
+        self._lengths = np.bincount(source, minlength=sources)
+        self._first = np.cumsum(self._lengths) - self._lengths
+        self._target, self._share = target, share
+        self._targets = targets
+
+    def __call__(self, weights: Weights) -> Weights:
+        """What arrives at each target. The order of the sums, and so their last bit, is that of the edges."""
+        at = np.flatnonzero(weights)
+        lengths = self._lengths[at]
+        if _WIDE * lengths.sum() < len(self._target):
+            edges = ranges(self._first[at], lengths)
+            carried = self._share[edges] * np.repeat(weights[at], lengths)
+            arrived = np.bincount(self._target[edges], carried, self._targets)
+        else:
+            arrived = np.bincount(self._target, self._share * np.repeat(weights, self._lengths), self._targets)
+        return np.asarray(arrived, np.float64)
 
 
 def _share(weights: npt.NDArray[Any]) -> Weights:

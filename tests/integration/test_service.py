@@ -309,3 +309,38 @@ async def test_a_delete_whose_id_can_be_none_is_a_recorded_rejection(service: Gr
     results = await service.submit([Delete("\ud800"), Delete("")], origin="api", actor="t")
     assert [r.status for r in results] == [Status.REJECTED, Status.REJECTED]
     assert (await service.process_document(document_id="a", content="x")).status is Status.PROCESSED
+
+
+# -- answers that are kept
+
+
+async def test_a_question_asked_again_is_answered_from_what_is_kept_and_audited_again(service: GraphService) -> None:
+    await fill(service)
+    first = await service.query("Where are hot springs?", actor="ann")
+    assert await service.query("Where are hot springs?", actor="bob") is first
+    await service.process_document(document_id="aix", content="Aix has hot springs, too.")
+    later = await service.query("Where are hot springs?", actor="eve")
+    assert later.graph_version == first.graph_version + 1
+    await service.delete_document("aix")  # the records of what was asked before it come with it, if not sooner
+    records = await service.store.audit(action="query.answered")
+    assert [each.record.actor for each in records] == ["eve", "bob", "ann"]
+
+
+async def test_a_kept_answer_is_given_to_nobody_who_asks_otherwise(service: GraphService) -> None:
+    await fill(service)
+    await service.process_document(
+        document_id="secret", content="The hot springs of Bath are closing.", metadata={"access": ["board"]}
+    )
+    text = "Are the hot springs of Bath closing?"
+    board = await service.query(text, viewer=Viewer(frozenset({"board"})))
+    assert "secret" in {source.document_id for source in board.sources}
+    for options in (
+        {"viewer": EVERYONE},
+        {"viewer": Viewer(frozenset({"staff"}))},
+        {"filters": {"source": "towns"}},
+        {"as_of_version": 3},
+    ):
+        assert "secret" not in {source.document_id for source in (await service.query(text, **options)).sources}
+    assert len((await service.query(text, top_k=1)).sources) == 1
+    await service.delete_document("secret")
+    assert "secret" not in {source.document_id for source in (await service.query(text)).sources}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection
+from typing import Any
 
 import apsw
 
@@ -37,24 +38,29 @@ def version_at(db: apsw.Connection, at: float) -> int:
 
 
 def documents(db: apsw.Connection, document_ids: Collection[str], as_of: int | None) -> dict[str, StoredDocument]:
+    return {row[2]: rows.document(row) for row in _versions(db, DOCUMENT, document_ids, as_of)}
+
+
+def _versions(
+    db: apsw.Connection, columns: str, document_ids: Collection[str], as_of: int | None
+) -> list[tuple[Any, ...]]:
+    """Columns of the documents' versions that are visible as of a version, or now."""
     ids = as_list(document_ids)
     if as_of is None:
-        found = select(
+        return select(
             db,
-            f"SELECT {DOCUMENT} FROM documents WHERE v_to IS NULL AND document_id IN (SELECT value FROM json_each(?))",
+            f"SELECT {columns} FROM documents WHERE v_to IS NULL AND document_id IN (SELECT value FROM json_each(?))",
             (ids,),
         )
-    else:
-        _check_readable(db, as_of)
-        found = select(
-            db,
-            f"SELECT {DOCUMENT} FROM documents WHERE v_to IS NULL AND v_from <= ?1"
-            " AND document_id IN (SELECT value FROM json_each(?2))"
-            f" UNION ALL SELECT {DOCUMENT} FROM documents WHERE v_to > ?1 AND v_from <= ?1"
-            " AND document_id IN (SELECT value FROM json_each(?2))",
-            (as_of, ids),
-        )
-    return {row[2]: rows.document(row) for row in found}
+    _check_readable(db, as_of)
+    return select(
+        db,
+        f"SELECT {columns} FROM documents WHERE v_to IS NULL AND v_from <= ?1"
+        " AND document_id IN (SELECT value FROM json_each(?2))"
+        f" UNION ALL SELECT {columns} FROM documents WHERE v_to > ?1 AND v_from <= ?1"
+        " AND document_id IN (SELECT value FROM json_each(?2))",
+        (as_of, ids),
+    )
 
 
 def scan(db: apsw.Connection, as_of: int | None, after: str, limit: int, origin: str | None) -> list[StoredDocument]:
@@ -98,15 +104,18 @@ def chunks(db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None) -
     found = select(
         db, f"SELECT {CHUNK} FROM chunks WHERE id IN (SELECT value FROM json_each(?))", (as_list(chunk_ids),)
     )
-    holders = documents(db, {row[1] for row in found}, as_of)
+    held = {
+        document_id: (rows.unpack(ids), rows.unpack(starts))
+        for document_id, ids, starts in _versions(
+            db, "document_id, chunk_ids, chunk_starts", {row[1] for row in found}, as_of
+        )
+    }
     placed = {}
     for id_, document_id, text, sentences in found:
-        holder = holders.get(document_id)
-        if holder is not None and id_ in holder.chunk_ids:
-            place = holder.chunk_ids.index(id_)
-            placed[id_] = StoredChunk(
-                id_, document_id, place, holder.chunk_starts[place], text, rows.unpack_pairs(sentences)
-            )
+        ids, starts = held.get(document_id, ((), ()))
+        if id_ in ids:
+            place = ids.index(id_)
+            placed[id_] = StoredChunk(id_, document_id, place, starts[place], text, rows.unpack_pairs(sentences))
     return placed
 
 
