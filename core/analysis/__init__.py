@@ -1,7 +1,17 @@
 """Pure functions from a document to chunks, sentences, mentions and relations."""
 
-from core.analysis.analyse import ANALYSER, analyse
+from core.analysis.analyse import ANALYSER, analyse, named_by
 from core.analysis.names import capitalised_spans, entity, entity_id, normalise, title_name
 from core.analysis.text import text_of
 
-__all__ = ["ANALYSER", "analyse", "capitalised_spans", "entity", "entity_id", "normalise", "text_of", "title_name"]
+__all__ = [
+    "ANALYSER",
+    "analyse",
+    "capitalised_spans",
+    "entity",
+    "entity_id",
+    "named_by",
+    "normalise",
+    "text_of",
+    "title_name",
+]

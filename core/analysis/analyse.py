@@ -22,7 +22,7 @@ _MAX_VALUES = 200
 def analyse(document: Document, known: Collection[bytes] = ()) -> tuple[ChunkDraft, ...]:
     """Chunks in text order. One whose hash is in `known` comes without mentions and relations: it stays as stored."""
     text = text_of(document)
-    subject, stated = _stated(document.metadata)
+    subject, stated = named_by(document.metadata)
     mentions = tuple(Mention(named, -1, -1, -1, extractor) for extractor, named in stated)
     relations = tuple(
         Relation(subject, predicate, named) for predicate, named in stated if subject and predicate != "title"
@@ -56,7 +56,7 @@ def _context(metadata: Metadata) -> bytes:
     return blake2b(json.dumps(shaping, sort_keys=True).encode(), digest_size=32).digest()
 
 
-def _stated(metadata: Metadata) -> tuple[Entity | None, list[tuple[str, Entity]]]:
+def named_by(metadata: Metadata) -> tuple[Entity | None, list[tuple[str, Entity]]]:
     """The title's entity, and what the metadata names, as (field, entity)."""
     extra = metadata.__pydantic_extra__ or {}
     subject = entity(title_name(metadata.title)) if metadata.title else None

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from core.analysis.names import MAX_NAME_CHARS
 from core.index.columns import Column
 from core.model import Entity, EntityType, StoredChunk
 
+EMPTY: Mapping[int, str] = {}
 OWN_TITLE_WEIGHT = 3.0
 """How much a chunk's link to its own document's title counts, in units of one mention."""
 
 
 class Entities:
-    """Every entity ever named, in the order of the log: a number for each, its label and type."""
+    """Every entity ever named, in the order of the log: a number for each, its label and type.
+
+    `labels` are first spellings, which may come from a document that a viewer does not see; `spellings` has, by entity
+    and chunk position, those that differ, and None for a chunk that names it without spelling it out."""
 
     def __init__(self) -> None:
         self._number: dict[int, int] = {}
         self.ids = Column(np.int64)
         self.labels: list[str] = []
         self.types: list[EntityType] = []
+        self.spellings: dict[int, dict[int, str | None]] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,6 +42,11 @@ class Entities:
             self.labels.append(entity.label)
             self.types.append(entity.type)
         return number
+
+    def spell(self, number: int, position: int, spelling: str | None) -> None:
+        """How the chunk at a position spells the entity."""
+        if spelling != self.labels[number]:
+            self.spellings.setdefault(number, {}).setdefault(position, spelling)
 
     def find(self, entity_id: int) -> int | None:
         return self._number.get(entity_id)
@@ -55,13 +66,21 @@ class Links:
         self._found_count = Column(np.float32)
         self._edges: Edges | None = None
 
-    def add_mentions(self, position: int, chunk: StoredChunk, entities: Entities) -> None:
+    def add_mentions(
+        self, position: int, chunk: StoredChunk, entities: Entities, stated: Mapping[int, str] = EMPTY
+    ) -> None:
+        """`stated` has the labels, by entity id, that the document's metadata gives."""
         counts: dict[int, int] = {}
         title = -1
-        for named, sentence, _, _, extractor, _ in chunk.mentions:
+        for named, sentence, start, end, extractor, _ in chunk.mentions:
             number = entities.number(named)
             if sentence < 0 and extractor == "title":
                 title = number
+            if number not in counts:
+                # The store keeps one label for an entity, so a spelling is read where it stands.
+                spelled = chunk.text[start:end] if extractor == "span" else stated.get(named.id)
+                if spelled != entities.labels[number]:
+                    entities.spell(number, position, spelled and " ".join(spelled.split())[:MAX_NAME_CHARS])
             counts[number] = counts.get(number, 0) + 1
         self._mention_chunk.extend([position] * len(counts))
         self._mention_entity.extend(counts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -19,24 +19,26 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from core.analysis import ANALYSER, entity, title_name
+from core.analysis import ANALYSER, entity, named_by, title_name
 from core.analysis.stems import stems
 from core.errors import StoreCorrupt
 from core.index import lookup
 from core.index.asked import named_in
+from core.index.audience import Audience, Postings
 from core.index.columns import Column
 from core.index.documents import Documents
 from core.index.entities import Entities, Links
 from core.index.facets import Filters
 from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
+from core.index.lookup import Names
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking
 from core.index.retrieval import Evidence, best, rank
 from core.index.vectors import EmbeddingTable, VectorFile
 from core.index.view import View
 from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 """Changes with the layout of what is on disk."""
 _COMMIT_CHUNKS = 1_000
 _VIEWS = 4
@@ -46,6 +48,8 @@ _MARGIN_DOCUMENTS = 5
 """The best document is compared with this one, however few are asked for."""
 _DEPTH = 200
 """Chunks that the words find, at least; deeper ones count as not found. The same whatever `top_k`, as scores are."""
+_AUDIENCE_DEPTH = 512
+"""And exactly so many for a viewer who is not shown everything: as many as tantivy is asked for at first."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -65,6 +69,8 @@ class Index:
         self._gazetteer = Gazetteer()
         self._embedder = EmbeddingTable()
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
+        self._audiences: dict[tuple[int, Viewer], Audience] = {}
+        self._postings: Postings | None = None
 
     # -- life
 
@@ -96,12 +102,13 @@ class Index:
 
     def flush(self) -> None:
         """Keep on disk what was applied, unless it is so little that a restart does it again in no time."""
-        if self._lexical.uncommitted >= _COMMIT_CHUNKS:
-            self._lexical.commit()
+        if self._lexical.uncommitted >= _COMMIT_CHUNKS and self._lexical.commit():
+            self._postings = None
 
     def _settle(self) -> None:
         """Make all that was applied findable."""
-        self._lexical.commit()
+        if self._lexical.commit():
+            self._postings = None
         if self._gazetteer.pending:
             self._links.add_found(self._gazetteer.matches(self._lexical.phrase))
             self._views.clear()
@@ -118,7 +125,8 @@ class Index:
         for entry in entries:
             metadata = entry.document.metadata if entry.document else None
             title = metadata.title or "" if metadata else ""
-            positions = {chunk.id: self._add_chunk(chunk, title, unembedded) for chunk in entry.chunks}
+            stated = {named.id: named.label for _, named in named_by(metadata)[1]} if metadata and entry.chunks else {}
+            positions = {chunk.id: self._add_chunk(chunk, title, stated, unembedded) for chunk in entry.chunks}
             previous = self._documents.close(entry.document_id, entry.version)
             if entry.document is not None:
                 positions.update((int(self._chunk_ids.values[held]), held) for held in previous)
@@ -127,12 +135,13 @@ class Index:
             self.version = entry.version
         self._embed(unembedded)
         self._views.clear()
+        self._audiences.clear()
 
-    def _add_chunk(self, chunk: StoredChunk, title: str, unembedded: dict[int, str]) -> int:
+    def _add_chunk(self, chunk: StoredChunk, title: str, stated: Mapping[int, str], unembedded: dict[int, str]) -> int:
         """The chunk's position: its number in the order of the log."""
         position = len(self._chunk_ids)
         self._chunk_ids.append(chunk.id)
-        self._links.add_mentions(position, chunk, self._entities)
+        self._links.add_mentions(position, chunk, self._entities, stated)
         self._gazetteer.add_chunk(chunk.text)
         text = f"{title}\n{chunk.text}" if title else chunk.text
         print_ = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
@@ -149,6 +158,8 @@ class Index:
         if named is None:
             return -1
         number = self._entities.number(named)
+        if named.label != self._entities.labels[number]:
+            self._entities.spellings.setdefault(number, {})
         self._gazetteer.add_title(number, named.label)
         return number
 
@@ -172,28 +183,30 @@ class Index:
         view = self._view(version, question.viewer, question.filters)
         terms = list(dict.fromkeys(stems(question.text)))
         asked = list(named_in(question.text, self._entities, view))
+        lexical, idf = self._words(view, terms, version, question.viewer)
         evidence = rank(
             view,
-            self._lexical_scores(view, terms),
+            lexical,
             self._dense_scores(view, question.text),
             [number for number, _ in asked],
         )
         chunks, documents = self._ranked(view, evidence, max(question.top_k, _MARGIN_DOCUMENTS))
         total = max(len(view.positions), 1)
+        names = Names(view, self._entities, self._documents)
         return Ranking(
             chunks=chunks,
             documents=documents[: question.top_k],
             margin=_margin(documents),
             entities=tuple(
                 AskedEntity(
-                    entity=lookup.named(self._entities, number),
+                    entity=names.named(number),
                     written=written,
                     share=float(view.frequency[number]) / total,
                     titles=bool(view.titles[number]),
                 )
                 for number, written in asked
             ),
-            terms=self._lexical.idf(terms),
+            terms=idf,
             walked=evidence.walked,
             graph_version=version,
         )
@@ -202,7 +215,8 @@ class Index:
         """Entities that `viewer` may see and whose name contains `text`: those that begin with it first, then the most
         mentioned."""
         self._settle()
-        return lookup.summaries(self._view(self.version, viewer, Filters()), self._entities, text, limit)
+        view = self._view(self.version, viewer, Filters())
+        return lookup.summaries(view, Names(view, self._entities, self._documents), text, limit)
 
     def entity(self, entity_id: int, viewer: Viewer) -> EntityView | None:
         """An entity as `viewer` may see it, or None."""
@@ -211,7 +225,7 @@ class Index:
         number = self._entities.find(entity_id)
         if number is None or not view.frequency[number]:
             return None
-        return lookup.entity_view(view, self._entities, self._documents, number)
+        return lookup.entity_view(view, Names(view, self._entities, self._documents), self._documents, number)
 
     def _view(self, version: int, viewer: Viewer, filters: Filters) -> View:
         """The visible part of the graph; the last few are kept until the graph changes."""
@@ -229,11 +243,31 @@ class Index:
             self._views.popitem(last=False)
         return view
 
-    def _lexical_scores(self, view: View, terms: Sequence[str]) -> npt.NDArray[np.float64]:
+    def _words(
+        self, view: View, terms: Sequence[str], version: int, viewer: Viewer
+    ) -> tuple[npt.NDArray[np.float64], dict[str, float]]:
+        """The BM25 score of every position, and the inverse document frequency of every term."""
+        if viewer.principals is not None:
+            audience = self._audience(version, viewer)
+            return audience.scores(terms, view.row >= 0, _AUDIENCE_DEPTH), audience.idf(terms)
         result = np.zeros(len(view.row))
         positions, scores = self._lexical.search(terms, view.positions, _DEPTH)
         result[positions] = scores
-        return result
+        return result, self._lexical.idf(terms)
+
+    def _audience(self, version: int, viewer: Viewer) -> Audience:
+        if self._postings is None:
+            self._postings = Postings(self._lexical)
+            self._audiences.clear()
+        audience = self._audiences.get((version, viewer))
+        if audience is None:
+            if len(self._audiences) >= _VIEWS:
+                self._audiences.clear()
+            rows = self._documents.visible(version, viewer, Filters())
+            visible = np.flatnonzero(self._documents.row_of_chunks(rows, len(self._chunk_ids)) >= 0)
+            audience = Audience(self._postings, visible, len(self._chunk_ids))
+            self._audiences[version, viewer] = audience
+        return audience
 
     def _dense_scores(self, view: View, text: str) -> npt.NDArray[np.float64]:
         if not len(view.positions):

@@ -1,4 +1,4 @@
-"""BM25 over chunks, in tantivy: k1 1.2, b 0.75, English stems."""
+"""BM25 over chunks, in tantivy, with English stems."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import tantivy
 
-from core.analysis.stems import make_analyzer, placed_stems, spaced
+from core.analysis.stems import make_analyzer, placed_stems, spaced, stems
+from core.index.columns import Column
 
+K1 = 1.2
+B = 0.75
+"""Both are tantivy's, and cannot be changed."""
 _TOKENIZER = "aime"
 _HEAP_BYTES = 32 * 1024 * 1024
 _NARROW = 2_000
@@ -26,6 +30,7 @@ def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("chunk", indexed=True, fast=True)
     builder.add_unsigned_field("print", fast=True)
+    builder.add_unsigned_field("length", fast=True)
     builder.add_text_field("text", tokenizer_name=_TOKENIZER)
     return builder.build()
 
@@ -46,9 +51,16 @@ class Lexical:
         self._writer: Any = None
         self._searcher = self._index.searcher()
         self.count = self._searcher.num_docs
+        self._lengths = Column(np.int32)
+
+    @property
+    def lengths(self) -> npt.NDArray[Any]:
+        """The number of stems in the chunk at each position."""
+        return self._lengths.values
 
     def prints(self) -> npt.NDArray[np.uint64]:
-        """The fingerprint of the chunk at each position. Raises ValueError when positions are missing."""
+        """Read what is on disk, once: the fingerprint of the chunk at each position. Raises ValueError when one is
+        missing."""
         if not self.count:
             return np.empty(0, np.uint64)
         hits = self._searcher.search(tantivy.Query.all_query(), self.count, count=False).hits
@@ -56,6 +68,9 @@ class Lexical:
         positions = np.array(self._searcher.fast_field_values("chunk", addresses), np.int64)
         if len(np.unique(positions)) != self.count or positions.max() != self.count - 1:
             raise ValueError(f"{self.count} chunks are indexed, but not those at the first {self.count} positions")
+        lengths = np.empty(self.count, np.int32)
+        lengths[positions] = np.array(self._searcher.fast_field_values("length", addresses), np.int32)
+        self._lengths.extend_array(lengths)
         result = np.empty(self.count, np.uint64)
         result[positions] = np.array(self._searcher.fast_field_values("print", addresses), np.uint64)
         return result
@@ -67,8 +82,11 @@ class Lexical:
         document = tantivy.Document()
         document.add_unsigned("chunk", self.count)
         document.add_unsigned("print", print_)
+        length = len(stems(text))
+        document.add_unsigned("length", length)
         document.add_text("text", spaced(text))
         self._writer.add_document(document)
+        self._lengths.append(length)
         self.count += 1
 
     @property
@@ -76,12 +94,14 @@ class Lexical:
         """Chunks that were added and are not found yet."""
         return self.count - self._searcher.num_docs
 
-    def commit(self) -> None:
-        """Make what was added durable and findable."""
-        if self.uncommitted:
-            self._writer.commit()
-            self._index.reload()
-            self._searcher = self._index.searcher()
+    def commit(self) -> bool:
+        """Make what was added durable and findable; whether there was anything."""
+        if not self.uncommitted:
+            return False
+        self._writer.commit()
+        self._index.reload()
+        self._searcher = self._index.searcher()
+        return True
 
     def close(self) -> None:
         """Commit, and wait until the writer has let go of the directory."""
@@ -124,6 +144,15 @@ class Lexical:
             if complete or len(ids) >= need:
                 return ids, scores
             limit *= 8
+
+    def scored(self, term: str) -> tuple[Positions, Scores, float]:
+        """All chunks that hold the stem, their scores, and the inverse document frequency in those, rounded as tantivy
+        rounds it."""
+        total, frequency = self._searcher.num_docs, self._searcher.doc_freq("text", term)
+        odds = np.float32(total - frequency + 0.5) / np.float32(frequency + 0.5)
+        query = tantivy.Query.term_query(self._schema, "text", term, "freq")
+        positions, scores, _ = self._hits(query, max(total, 1))
+        return positions, scores, float(np.log(np.float32(1) + odds))
 
     def phrase(self, text: str) -> Positions:
         """The chunks that may contain the phrase: those that hold its stems at their distances. Unsorted."""

@@ -56,6 +56,14 @@ class View:
         return self.edges.chunk[self.edges.title], self.edges.entity[self.edges.title]
 
     @cached_property
+    def first_chunk(self) -> npt.NDArray[Any]:
+        """For each entity the first position that mentions it; -1 where a title alone ties it to chunks."""
+        result = np.full(self.edges.entity_count, -1)
+        stated = np.flatnonzero(self.edges.stated > 0)[::-1]
+        result[self.edges.entity[stated]] = self.edges.chunk[stated]
+        return result
+
+    @cached_property
     def graph(self) -> WalkGraph:
         return WalkGraph(self)
 

@@ -215,21 +215,30 @@ def test_the_past_is_read_as_it_was(log: GraphLog) -> None:
     log.put("a", "The old address is Main Street.")
     log.put("a", "The new address is High Street.")
     log.access("a", ("staff",))
-    log.delete("a")
     index = indexed(log.entries)
     texts = [
         [log.chunks[chunk.chunk_id].text for chunk in index.search(Question("address street", as_of=version)).chunks]
-        for version in range(5)
+        for version in range(4)
     ]
     assert texts == [
         [],
         ["The old address is Main Street."],
         ["The new address is High Street."],
         ["The new address is High Street."],
-        [],
     ]
-    assert found(index, "address", viewer=EVERYONE, as_of=2) == ["a"]
-    assert found(index, "address", viewer=EVERYONE, as_of=3) == []
+
+
+def test_access_that_was_tightened_holds_for_the_past_and_a_deleted_document_is_the_operators(log: GraphLog) -> None:
+    log.put("a", "The address is Main Street.")
+    log.put("b", "The address is High Street.")
+    log.access("a", ("staff",))
+    log.delete("b")
+    index = indexed(log.entries)
+    assert found(index, "address", viewer=EVERYONE, as_of=2) == []
+    assert found(index, "address", viewer=Viewer(frozenset({"staff"})), as_of=2) == ["a"]
+    assert sorted(found(index, "address", viewer=OPERATOR, as_of=2)) == ["a", "b"]
+    log.put("b", "The address is Low Street.")
+    assert found(indexed(log.entries), "address", viewer=EVERYONE, as_of=2) == ["b"]
 
 
 def test_an_entity_goes_with_the_last_document_that_names_it(log: GraphLog) -> None:
