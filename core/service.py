@@ -15,6 +15,7 @@ from core.analysis.pool import AnalysisPool
 from core.answering.compose import compose
 from core.answering.filters import Filters, parse_filters
 from core.errors import InvalidDocument, InvalidQuery, NotFound, StoreError, VersionUnavailable
+from core.explore import Explorer
 from core.index import Question, Ranking
 from core.model import (
     DEFAULT_MAX_CONTENT_BYTES,
@@ -29,6 +30,7 @@ from core.model import (
     Failure,
     Hit,
     LogEntry,
+    Paths,
     ProcessResult,
     StoredDocument,
     Upsert,
@@ -91,6 +93,7 @@ class GraphService:
         self._writer = Writer(store, self._analysis.analyse, queue_documents=options.queue_documents)
         directory = None if store.path == ":memory:" else Path(f"{store.path}-index")
         self._reader = Reader(store, directory, self._writer)
+        self._explorer = Explorer(store, self._reader)
 
     async def open(self) -> None:
         await self.store.open()
@@ -219,17 +222,19 @@ class GraphService:
         top_k: int = 5,
         min_version: int | None = None,
         as_of_version: int | None = None,
+        newest: bool | None = None,
         viewer: Viewer = OPERATOR,
         actor: str = "api",
     ) -> Answer:
-        """Answer from what `viewer` may see, with every commit acknowledged before the call.
+        """Answer from what `viewer` may see, with every commit acknowledged before the call. Of equally relevant
+        documents the newest come first if `newest` says so, or is None and the question asks for the latest.
 
         Raises:
             InvalidQuery: the question, a filter or an option does not fit.
             VersionUnavailable: `as_of_version` was collected, or is not written yet.
             VersionTimeout: the index did not reach `min_version` in time.
         """
-        question = _question(text, filters, top_k, as_of_version, viewer)
+        question = _question(text, filters, top_k, as_of_version, viewer, newest)
         ranking = await self._search(question, min_version)
         wanted = [candidate.chunk_id for candidate in ranking.chunks]
         chunks = await self.store.chunks(wanted, ranking.graph_version)
@@ -247,9 +252,10 @@ class GraphService:
         top_k: int = 10,
         viewer: Viewer = OPERATOR,
         as_of_version: int | None = None,
+        newest: bool | None = None,
     ) -> list[Hit]:
         """The `top_k` best documents for a question, each with its best chunk."""
-        ranking = await self._search(_question(text, filters, top_k, as_of_version, viewer), None)
+        ranking = await self._search(_question(text, filters, top_k, as_of_version, viewer, newest), None)
         return list(ranking.documents[:top_k])
 
     async def _search(self, question: Question, min_version: int | None) -> Ranking:
@@ -339,15 +345,20 @@ class GraphService:
     async def entities(self, *, text: str = "", limit: int = 50, viewer: Viewer = OPERATOR) -> list[EntitySummary]:
         """Entities whose name begins with or contains `text`, the most mentioned first."""
         await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
-        return await self._reader.ask(lambda index: index.entities(text, limit, viewer))
+        return await self._explorer.entities(text, limit, viewer)
 
     async def entity(self, entity_id: int, *, viewer: Viewer = OPERATOR) -> EntityView:
-        """One entity with its documents and neighbours. Raises NotFound."""
+        """One entity with its documents, neighbours, mentions and relations. Raises NotFound."""
         await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
-        view = await self._reader.ask(lambda index: index.entity(entity_id, viewer))
-        if view is None:
-            raise NotFound(f"there is no entity {entity_id:016x}")
-        return view
+        return await self._explorer.entity(entity_id, viewer)
+
+    async def paths(
+        self, first: int, last: int, *, max_length: int = 3, limit: int = 10, viewer: Viewer = OPERATOR
+    ) -> Paths:
+        """The shortest chains of chunks from one entity to another, at most `limit`, each of at most `max_length`
+        steps. Raises NotFound, InvalidInput."""
+        await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
+        return await self._explorer.paths(first, last, max_length, limit, viewer)
 
     # -- state
 
@@ -400,10 +411,17 @@ def _checked(change: Change) -> Change:
     return change
 
 
-def _question(text: str, filters: Mapping[str, Any] | None, top_k: int, as_of: int | None, viewer: Viewer) -> Question:
+def _question(
+    text: str,
+    filters: Mapping[str, Any] | None,
+    top_k: int,
+    as_of: int | None,
+    viewer: Viewer,
+    newest: bool | None,
+) -> Question:
     if not 1 <= top_k <= 100:
         raise InvalidQuery(f"must be 1 to 100, not {top_k}", field="top_k")
-    return Question(text=text, filters=parse_filters(filters), viewer=viewer, as_of=as_of, top_k=top_k)
+    return Question(text=text, filters=parse_filters(filters), viewer=viewer, as_of=as_of, top_k=top_k, newest=newest)
 
 
 def _matches(document: StoredDocument, filters: Filters, viewer: Viewer) -> bool:

@@ -26,6 +26,7 @@ class CallbackQuery(BaseModel):
     top_k: int = 5
     min_version: int | None = None
     as_of_version: int | None = None
+    newest: bool | None = None
     callback_url: str
     principals: tuple[str, ...] | None
     """Whose eyes the question is asked with; None sees everything."""

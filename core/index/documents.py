@@ -28,7 +28,8 @@ class Documents:
         """The row of each document's current version."""
         self._v_from = Column(np.int64)
         self._v_to = Column(np.int64)
-        self._date = Column(np.float64)
+        self.date = Column(np.float64)
+        """In seconds; NaN for none."""
         self._access = Column(np.int32)
         self._accesses: dict[tuple[str, ...] | None, int] = {}
         self.title = Column(np.int32)
@@ -64,7 +65,7 @@ class Documents:
         # store has kept no entry for it.
         self._v_to.append(_STILL if document.v_to is None else document.v_to)
         moment = dated(metadata)
-        self._date.append(math.nan if moment is None else moment.timestamp())
+        self.date.append(math.nan if moment is None else moment.timestamp())
         self._access.append(self._accesses.setdefault(metadata.access, len(self._accesses)))
         self.title.append(title)
         self.titles.append(metadata.title)
@@ -85,9 +86,9 @@ class Documents:
         if viewer.principals is not None:
             self._hide_withdrawn(mask, allowed)
         if filters.since is not None:
-            mask &= self._date.values >= filters.since.timestamp()
+            mask &= self.date.values >= filters.since.timestamp()
         if filters.until is not None:
-            mask &= self._date.values <= filters.until.timestamp()
+            mask &= self.date.values <= filters.until.timestamp()
         for group in filters.groups:
             named: Mask = np.isin(self._facet.values, np.fromiter(group, np.int64, len(group)))
             matching = np.zeros(len(self), np.bool_)

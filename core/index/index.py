@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ import structlog
 
 from core.analysis import ANALYSER, entity, named_by, title_name
 from core.analysis.stems import stems
-from core.errors import StoreCorrupt
+from core.errors import NotFound, StoreCorrupt
 from core.index import lookup
 from core.index.asked import named_in
 from core.index.audience import Audience, Postings
@@ -32,11 +33,13 @@ from core.index.facets import Filters
 from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
 from core.index.lookup import Names
-from core.index.question import AskedEntity, Question, RankedChunk, Ranking
+from core.index.paths import chains
+from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step
+from core.index.recency import asks_for_newest, newest_first
 from core.index.retrieval import Evidence, best, rank
 from core.index.vectors import EmbeddingTable, VectorFile
 from core.index.view import View
-from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
+from core.model import EntitySummary, EntityView, Hit, LogEntry, NamedEntity, StoredChunk, Viewer
 
 FORMAT: Final = "2"
 """Changes with the layout of what is on disk."""
@@ -190,6 +193,8 @@ class Index:
             self._dense_scores(view, question.text),
             [number for number, _ in asked],
         )
+        if asks_for_newest(question.text) if question.newest is None else question.newest:
+            evidence = replace(evidence, score=newest_first(evidence.score, self._documents.date.values[view.row]))
         chunks, documents = self._ranked(view, evidence, max(question.top_k, _MARGIN_DOCUMENTS))
         total = max(len(view.positions), 1)
         names = Names(view, self._entities, self._documents)
@@ -218,14 +223,54 @@ class Index:
         view = self._view(self.version, viewer, Filters())
         return lookup.summaries(view, Names(view, self._entities, self._documents), text, limit)
 
-    def entity(self, entity_id: int, viewer: Viewer) -> EntityView | None:
-        """An entity as `viewer` may see it, or None."""
+    def entity(self, entity_id: int, viewer: Viewer) -> EntityView:
+        """An entity as `viewer` may see it. Raises NotFound."""
         self._settle()
         view = self._view(self.version, viewer, Filters())
+        number = self._number(entity_id, view)
+        return lookup.entity_view(view, Names(view, self._entities, self._documents), self._documents, number)
+
+    def named(self, entity_ids: Collection[int], viewer: Viewer) -> dict[int, NamedEntity]:
+        """Those of these entities that `viewer` may see, by id."""
+        view = self._view(self.version, viewer, Filters())
+        names = Names(view, self._entities, self._documents)
+        numbers = {entity_id: self._entities.find(entity_id) for entity_id in entity_ids}
+        return {
+            entity_id: names.named(number)
+            for entity_id, number in numbers.items()
+            if number is not None and view.frequency[number]
+        }
+
+    def evidence(self, entity_id: int, viewer: Viewer) -> list[int]:
+        """Chunks to quote on an entity's page: the first of each document that the page lists, and the first of all."""
+        view = self._view(self.version, viewer, Filters())
+        positions = lookup.evidence(view, self._number(entity_id, view))
+        return [int(chunk_id) for chunk_id in self._chunk_ids.values[positions]]
+
+    def paths(self, first: int, last: int, viewer: Viewer, max_length: int, limit: int) -> list[tuple[Step, ...]]:
+        """The shortest chains between two entities, as `viewer` may see them. Raises NotFound for an entity that they
+        may not see."""
+        self._settle()
+        view = self._view(self.version, viewer, Filters())
+        names = Names(view, self._entities, self._documents)
+        ends = self._number(first, view), self._number(last, view)
+        return [
+            tuple(
+                Step(
+                    names.named(link.first),
+                    names.named(link.second),
+                    tuple(int(chunk_id) for chunk_id in self._chunk_ids.values[list(link.positions)]),
+                )
+                for link in chain
+            )
+            for chain in chains(view, self._entities.ids.values, *ends, max_length, limit)
+        ]
+
+    def _number(self, entity_id: int, view: View) -> int:
         number = self._entities.find(entity_id)
         if number is None or not view.frequency[number]:
-            return None
-        return lookup.entity_view(view, Names(view, self._entities, self._documents), self._documents, number)
+            raise NotFound(f"there is no entity {entity_id:016x}")
+        return number
 
     def _view(self, version: int, viewer: Viewer, filters: Filters) -> View:
         """The visible part of the graph; the last few are kept until the graph changes."""

@@ -15,6 +15,7 @@ from core.model import EntityDocument, EntitySummary, EntityView, NamedEntity, N
 
 MAX_DOCUMENTS = 100
 MAX_NEIGHBOURS = 50
+MAX_QUOTED_CHUNKS = 50
 
 
 class Names:
@@ -109,6 +110,13 @@ def entity_view(view: View, names: Names, documents: Documents, number: int) -> 
             for at in np.lexsort((names.ids(others), -shared))[:MAX_NEIGHBOURS]
         ),
     )
+
+
+def evidence(view: View, number: int) -> npt.NDArray[np.int64]:
+    """Positions, ascending: the first chunks that name the entity, and the first of each of some documents."""
+    chunks = _chunks(view, number)
+    _, firsts = np.unique(view.row[chunks], return_index=True)
+    return np.union1d(chunks[:MAX_QUOTED_CHUNKS], chunks[np.sort(firsts)[:MAX_DOCUMENTS]]).astype(np.int64)
 
 
 def _chunks(view: View, number: int) -> npt.NDArray[np.int32]:

@@ -45,6 +45,11 @@ class QueryRequest(BaseModel):
     min_groundedness: float | None = Field(None, ge=0, le=1)
     min_version: Version | None = None
     as_of_version: Version | None = None
+    newest: bool | None = Field(
+        None,
+        description="Whether the newest of equally relevant documents come first. Not given: if the question asks for"
+        " the latest or the current state.",
+    )
     callback_url: str | None = Field(
         None,
         max_length=MAX_URL,
@@ -78,6 +83,7 @@ async def post_query(call: Call) -> web.StreamResponse:
         top_k=question.top_k,
         min_version=question.min_version,
         as_of_version=question.as_of_version,
+        newest=question.newest,
         viewer=call.caller.viewer,
         actor=call.caller.actor,
     )
@@ -96,6 +102,7 @@ async def _journal(call: Call, question: QueryRequest, callback_url: str) -> web
         top_k=question.top_k,
         min_version=question.min_version,
         as_of_version=question.as_of_version,
+        newest=question.newest,
         callback_url=callback_url,
         principals=None if principals is None else tuple(sorted(principals)),
     )

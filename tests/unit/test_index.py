@@ -12,7 +12,7 @@ import pytest
 
 from core.analysis import entity_id
 from core.answering.filters import parse_filters
-from core.errors import InvalidQuery, StoreCorrupt
+from core.errors import InvalidQuery, NotFound, StoreCorrupt
 from core.index import Index, Question, Ranking
 from core.model import EVERYONE, OPERATOR, EntityType, LogEntry, Viewer
 from tests.unit.graph_log import GraphLog
@@ -97,7 +97,8 @@ def test_an_entity_is_shown_with_its_documents_and_neighbours(log: GraphLog) -> 
     assert [(place.document_id, place.title) for place in view.named_in] == [("a", "Letters"), ("b", None)]
     assert {neighbour.name for neighbour in view.neighbours} >= {"Charles Babbage", "Letters"}
     assert [summary.name for summary in index.entities("ada", 5, OPERATOR)] == ["Ada Lovelace"]
-    assert index.entity(1, OPERATOR) is None
+    with pytest.raises(NotFound):
+        index.entity(1, OPERATOR)
 
 
 # -- masks
@@ -162,7 +163,8 @@ def test_the_title_of_a_hidden_document_ties_nothing_together(log: GraphLog) -> 
     log.put("hidden", "Hush.", {"title": "Dark Harvest", "access": ["few"]})
     index = indexed(log.entries)
     entity = entity_id(EntityType.NAME, "dark harvest")
-    assert index.entity(entity, EVERYONE) is None
+    with pytest.raises(NotFound):
+        index.entity(entity, EVERYONE)
     seen = index.entity(entity, Viewer(frozenset({"few"})))
     assert seen is not None
     assert seen.documents == 3
@@ -245,7 +247,8 @@ def test_an_entity_goes_with_the_last_document_that_names_it(log: GraphLog) -> N
     log.put("a", "Ada Lovelace wrote.")
     log.delete("a")
     index = indexed(log.entries)
-    assert index.entity(ADA, OPERATOR) is None
+    with pytest.raises(NotFound):
+        index.entity(ADA, OPERATOR)
     assert index.entities("", 10, OPERATOR) == []
 
 
