@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.analysis.names import MAX_NAME_CHARS
+from core.analysis.names import MAX_NAME_CHARS, normalise
 from core.index.columns import Column
 from core.model import Entity, EntityType, StoredChunk
 
@@ -78,7 +78,9 @@ class Links:
                 title = number
             if number not in counts:
                 # The store keeps one label for an entity, so a spelling is read where it stands.
-                spelled = chunk.text[start:end] if extractor == "span" else stated.get(named.id)
+                spelled: str | None = chunk.text[start:end]
+                if extractor != "span" and (sentence < 0 or normalise(chunk.text[start:end]) != named.name):
+                    spelled = stated.get(named.id)
                 if spelled != entities.labels[number]:
                     entities.spell(number, position, spelled and " ".join(spelled.split())[:MAX_NAME_CHARS])
             counts[number] = counts.get(number, 0) + 1
