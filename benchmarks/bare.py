@@ -22,11 +22,6 @@ from benchmarks.limits import GROUP
 ROWS = {
     "documents": "SELECT document_id, * FROM documents",
     "chunks": "SELECT document_id, * FROM chunks",
-    "mentions": "SELECT document_id, mentions.* FROM mentions JOIN chunks ON chunks.id = chunk",
-    "relations": "SELECT document_id, relations.* FROM relations JOIN chunks ON chunks.id = chunk",
-    # With the first document that names it, as when the hub met it.
-    "entities": "SELECT min(chunks.id), document_id, entities.* FROM entities JOIN mentions ON entity = entities.id"
-    " JOIN chunks ON chunks.id = chunk GROUP BY entities.id",
     "log": "SELECT document_id, * FROM log",
     "audit": "SELECT subject, * FROM audit",
 }
@@ -113,7 +108,6 @@ def _empty_copy(made: apsw.Connection, path: Path) -> apsw.Connection:
 def _rows_by_document(made: apsw.Connection) -> dict[str, Rows]:
     found: dict[str, Rows] = defaultdict(lambda: defaultdict(list))
     for table, statement in ROWS.items():
-        skip = 1 if table != "entities" else 2
-        for row in made.execute(statement):
-            found[row[skip - 1]][table].append(row[skip:])
+        for document_id, *row in made.execute(statement):
+            found[document_id][table].append(tuple(row))
     return found

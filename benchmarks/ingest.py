@@ -9,8 +9,8 @@ from typing import TypedDict
 
 from benchmarks.corpus import read_documents
 from benchmarks.process import memory
-from core.service import create_graph_service
-from hub.cli.garbage import collect_rarely
+from core.service import GraphService, create_graph_service
+from hub.cli.interpreter import collect_rarely, switch_often
 
 TICK_SECONDS = 0.005
 
@@ -25,20 +25,26 @@ class Ingested(TypedDict):
 
 
 async def hub(documents: str, store: str) -> Ingested:
-    """Everything that the hub does with a document, until the last one is durable and can be asked for."""
+    """Everything that a hub that is ready does with a document, until the last one is durable and can be asked for."""
     collect_rarely()  # as every `aime` command does
+    switch_often()
     async with await create_graph_service(f"sqlite:{store}") as service:
+        await _until_ready(service)
         held = _Holds()
         watch = asyncio.create_task(held.watch())
         begun = time.perf_counter()
         async for result in service.process_documents(read_documents(Path(documents))):
             if result.error is not None:
                 raise RuntimeError(f"{result.document_id}: {result.error.message}")
-        while not await service.ready():  # noqa: ASYNC110 - what a caller over HTTP would do
-            await asyncio.sleep(TICK_SECONDS)
+        await _until_ready(service)
         seconds = time.perf_counter() - begun
         watch.cancel()
         return {"seconds": seconds, "peak_mb": memory(peak=True), "longest_hold_ms": held.longest * 1000}
+
+
+async def _until_ready(service: GraphService) -> None:
+    while not await service.ready():  # noqa: ASYNC110 - what a caller over HTTP would do
+        await asyncio.sleep(TICK_SECONDS)
 
 
 class _Holds:

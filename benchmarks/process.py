@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import uvloop
@@ -31,13 +32,19 @@ def environment() -> dict[str, str]:
 
 def measured(module: str, function: str, **arguments: Any) -> Any:
     """What the function returned in a fresh process. Raises RuntimeError with what it wrote on stderr."""
-    command = [sys.executable, "-m", "benchmarks.process", module, function, json.dumps(arguments, default=str)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{module}.{function} failed:\n{done.stderr[-4000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    with NamedTemporaryFile(prefix="measured-", suffix=".json", dir=BUILD) as result:
+        command = call(module, function, result=result.name, **arguments)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{module}.{function} failed:\n{done.stderr[-4000:]}")
+        return json.load(result)
+
+
+def call(module: str, function: str, *, result: str = os.devnull, **arguments: Any) -> list[str]:
+    """The command that calls the function and writes what it returned to the file `result`."""
+    return [sys.executable, "-m", "benchmarks.process", result, module, function, json.dumps(arguments, default=str)]
 
 
 def memory(pid: int | str = "self", *, peak: bool = False) -> float:
@@ -51,13 +58,13 @@ def memory(pid: int | str = "self", *, peak: bool = False) -> float:
 
 
 def _main() -> None:
-    module, function, arguments = sys.argv[1:]
+    path, module, function, arguments = sys.argv[1:]
     result = getattr(importlib.import_module(f"benchmarks.{module}"), function)(**json.loads(arguments))
     if inspect.isawaitable(result):
         # The event loop that `aime run` takes, for the hub and for what it is compared with.
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             result = runner.run(_awaited(result))
-    sys.stdout.write(json.dumps(result) + "\n")
+    Path(path).write_text(json.dumps(result), encoding="utf-8")
 
 
 async def _awaited(result: Any) -> Any:

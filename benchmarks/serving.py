@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.process import ROOT, environment
+from benchmarks.process import ROOT, call, environment
 from core.store.sqlite.lock import read_holder
 
 START_SECONDS = 60.0
@@ -47,8 +46,7 @@ def hub(store: Path) -> Iterator[Server]:
 @contextmanager
 def bare(folder: Path, store: Path) -> Iterator[Server]:
     """`bare.serve`, the server that only commits; `store` holds what it is to commit."""
-    arguments = json.dumps({"folder": str(folder), "store": str(store)})
-    command = [sys.executable, "-m", "benchmarks.process", "bare", "serve", arguments]
+    command = call("bare", "serve", folder=folder, store=store)
     url = folder / "url"
     with _served(command, folder / "bare.log", lambda _: url.read_text() if url.exists() else None, bool) as server:
         yield server

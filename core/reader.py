@@ -27,9 +27,10 @@ from core.writer import Writer
 FEED = 256
 """Log entries applied at a time: a query waits for one such turn at the most."""
 LINGER_SECONDS = 0.2
-BUSY_LINGER_SECONDS = 2.0
+BUSY_LINGER_SECONDS = 10.0
 """How long commits may gather before they are applied, unless somebody asks: together they cost a fraction, and while
-documents keep coming the index would only compete with their commits."""
+documents keep coming the index would only compete with their commits. It goes on as long as the log's tail has room:
+what a question then waits for is about a second's work."""
 RETRY_SECONDS = 1.0
 RENEW_SECONDS = 600.0
 
@@ -43,12 +44,14 @@ class IndexBroken(Exception):
 
 
 class Reader:
-    """Keeps the index at the head of the log. `directory` None keeps it in memory only."""
+    """Keeps the index at the head of the log. `directory` None keeps it in memory only; `language` is the code of that
+    of documents which name none."""
 
-    def __init__(self, store: Store, directory: Path | None, writer: Writer) -> None:
+    def __init__(self, store: Store, directory: Path | None, writer: Writer, language: str) -> None:
         self._store = store
         self._directory = directory
         self._writer = writer
+        self._language = language
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._applied = Pulse()
         self._wake = asyncio.Event()
@@ -147,7 +150,7 @@ class Reader:
     async def _linger(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(BUSY_LINGER_SECONDS):
-                while not await self._woken(LINGER_SECONDS) and self._writer.queued:
+                while not await self._woken(LINGER_SECONDS) and self._writer.queued and self._writer.tail.has_room:
                     pass
         self._wake.clear()
 
@@ -203,7 +206,8 @@ class Reader:
 
     async def _open(self, floor: int) -> Index:
         kept = self._directory is not None and self._failures < 2
-        index = Index(self._directory / str(floor) if self._directory is not None and kept else None)
+        directory = self._directory / str(floor) if self._directory is not None and kept else None
+        index = Index(directory, self._language)
         await self._on_index(Index.open, index, floor)
         return index
 

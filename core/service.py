@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from core.analysis.languages import ENGLISH, check_language, language_code
 from core.analysis.pool import AnalysisPool
 from core.answering.compose import compose
 from core.answering.filters import Filters, parse_filters
-from core.errors import InvalidDocument, InvalidQuery, NotFound, StoreError, VersionUnavailable
+from core.errors import InvalidDocument, InvalidInput, InvalidQuery, NotFound, StoreError, VersionUnavailable
 from core.explore import Explorer
 from core.index import Question, Ranking
 from core.model import (
@@ -30,6 +31,7 @@ from core.model import (
     Failure,
     Hit,
     LogEntry,
+    Metadata,
     Paths,
     ProcessResult,
     StoredDocument,
@@ -47,17 +49,23 @@ from core.writer import Writer
 NOTHING_ELSE = ChangeSet()
 IN_FLIGHT = 256
 """Documents of one `process_documents` call that may be on their way at a time."""
-INDEX_WAIT_SECONDS = 10.0
+BACKLOG_SECONDS = 30.0
+"""How long a question waits for what is committed: the largest document, of five million words, is applied to the index
+in about ten on one core."""
+COMING_SECONDS = 10.0
+"""How long it waits for a `min_version` that is not committed yet."""
 PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """`analysis_workers` 0 analyses in a thread; more, in that many processes."""
+    """`analysis_workers` 0 analyses in a thread; more, in that many processes. `language` is that of documents which
+    name none; another than the last time has the index made anew."""
 
     max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES
     analysis_workers: int = 0
     queue_documents: int = 1024
+    language: str = ENGLISH
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +80,18 @@ async def create_graph_service(url: str = "sqlite:aime.db", *, options: ServiceO
     """Open the store that `url` names and start the service on it.
 
     Raises:
+        InvalidInput: an option does not fit; `field` names it.
         StoreLocked: another process has it open.
         StoreError: it cannot be opened, is of a newer release, or not ours.
     """
     if not url.startswith("sqlite:"):
         raise StoreError(f"{url!r} is not a store; write sqlite:PATH, such as sqlite:aime.db")
-    service = GraphService(SqliteStore(url), options or ServiceOptions())
+    options = options or ServiceOptions()
+    try:
+        check_language(options.language)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="language") from None
+    service = GraphService(SqliteStore(url), options)
     await service.open()
     return service
 
@@ -92,7 +106,7 @@ class GraphService:
         self._analysis = AnalysisPool(options.analysis_workers)
         self._writer = Writer(store, self._analysis.analyse, queue_documents=options.queue_documents)
         directory = None if store.path == ":memory:" else Path(f"{store.path}-index")
-        self._reader = Reader(store, directory, self._writer)
+        self._reader = Reader(store, directory, self._writer, language_code(options.language))
         self._explorer = Explorer(store, self._reader)
 
     async def open(self) -> None:
@@ -267,7 +281,9 @@ class GraphService:
                     f"as_of_version {question.as_of} cannot be read: the store holds {floor} to {head}",
                     collected=question.as_of < floor,
                 )
-        await self._reader.reach(max(head, min_version or 0), INDEX_WAIT_SECONDS)
+        await self._reader.reach(head, BACKLOG_SECONDS)
+        if min_version is not None and min_version > head:
+            await self._reader.reach(min_version, COMING_SECONDS)
         return await self._reader.ask(lambda index: index.search(question))
 
     async def document(
@@ -280,6 +296,17 @@ class GraphService:
             raise NotFound(f"there is no document {document_id!r}")
         chunks = await self.store.chunks(found.chunk_ids, as_of)
         return DocumentView(found, "".join(chunks[id_].text for id_ in found.chunk_ids))
+
+    async def metadata(
+        self, document_ids: Collection[str], *, as_of_version: int | None = None, viewer: Viewer = OPERATOR
+    ) -> dict[str, Metadata]:
+        """What is known about documents, by id; those that `viewer` may not see are left out."""
+        as_of = self._writer.head if as_of_version is None else as_of_version
+        return {
+            id_: found.metadata
+            for id_, found in (await self.store.documents(document_ids, as_of)).items()
+            if viewer.may_see(found.metadata.access) and await self._may_see_now(found, viewer)
+        }
 
     async def _may_see_now(self, document: StoredDocument, viewer: Viewer) -> bool:
         """Access that was tightened holds for the past, too; of a document that is gone, only the operator sees it."""
@@ -344,12 +371,12 @@ class GraphService:
 
     async def entities(self, *, text: str = "", limit: int = 50, viewer: Viewer = OPERATOR) -> list[EntitySummary]:
         """Entities whose name begins with or contains `text`, the most mentioned first."""
-        await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
+        await self._reader.reach(self._writer.head, BACKLOG_SECONDS)
         return await self._explorer.entities(text, limit, viewer)
 
     async def entity(self, entity_id: int, *, viewer: Viewer = OPERATOR) -> EntityView:
         """One entity with its documents, neighbours, mentions and relations. Raises NotFound."""
-        await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
+        await self._reader.reach(self._writer.head, BACKLOG_SECONDS)
         return await self._explorer.entity(entity_id, viewer)
 
     async def paths(
@@ -357,7 +384,7 @@ class GraphService:
     ) -> Paths:
         """The shortest chains of chunks from one entity to another, at most `limit`, each of at most `max_length`
         steps. Raises NotFound, InvalidInput."""
-        await self._reader.reach(self._writer.head, INDEX_WAIT_SECONDS)
+        await self._reader.reach(self._writer.head, BACKLOG_SECONDS)
         return await self._explorer.paths(first, last, max_length, limit, viewer)
 
     # -- state

@@ -8,7 +8,7 @@ from itertools import islice
 
 from core.model import LogEntry
 
-MAX_CHARS = 16 * 1024 * 1024
+MAX_CHARS = 32 * 1024 * 1024
 
 
 class Tail:
@@ -32,6 +32,11 @@ class Tail:
             return []
         skip = version + 1 - self._entries[0].version
         return list(islice(self._entries, skip, skip + limit)) if skip >= 0 else []
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it is less than half full, so that who follows loses nothing by waiting."""
+        return self._chars < self._max_chars // 2
 
     def drop(self, upto: int) -> None:
         """Forget what every follower has."""

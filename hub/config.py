@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cronsim import CronSim, CronSimError
 from pydantic import (
@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from core.analysis.languages import ENGLISH, check_language
 from core.errors import ConfigError, ConfigErrors
 from core.model import DEFAULT_MAX_CONTENT_BYTES
 from hub.sdk import ConnectorSpec, Duration, InvalidInput
@@ -91,6 +92,8 @@ class HubSettings(BaseModel):
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:8080"
     max_content_bytes: Annotated[int, Field(gt=0)] = DEFAULT_MAX_CONTENT_BYTES
     analysis_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    language: Annotated[str, AfterValidator(check_language)] = ENGLISH
+    """Of documents that name none: its words are stemmed. Another one has the index made anew at the next start."""
     keep_history: Duration = timedelta(hours=24)
     """How long a replaced or deleted document can still be read with `as_of_version`."""
     drain_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
@@ -103,6 +106,18 @@ def _prune_interval(value: object) -> object:
 
 DEFAULT_PRUNE_EVERY = timedelta(hours=24)
 PruneEvery = Annotated[Duration | None, BeforeValidator(_prune_interval, json_schema_input_type=bool | Duration)]
+
+
+class AnswersSettings(BaseModel):
+    """A question form for the documents of some sources, at `POST /ask/NAME`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    form: Literal["support", "research"]
+    sources: tuple[str, ...] = ()
+    """Whose documents answer; the instance's own if none is named."""
+    min_groundedness: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Below it there is no answer. If not set, the form's: 0.8 for research; in support where the graph answers."""
 
 
 class InstanceOptions(BaseModel):
@@ -130,6 +145,8 @@ class InstanceOptions(BaseModel):
     """Requests a second."""
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
     """Private and loopback networks that it may reach."""
+    answers: AnswersSettings | None = None
+    """The form in which its documents are asked about."""
 
     @model_validator(mode="after")
     def _one_schedule(self) -> InstanceOptions:
@@ -304,7 +321,8 @@ def _kind_schema(spec: ConnectorSpec, definitions: dict[str, Any]) -> dict[str, 
     schema = deepcopy(spec.config.model_json_schema(ref_template=f"#/$defs/{spec.kind}.{{model}}"))
     for name, definition in schema.pop("$defs", {}).items():
         definitions[f"{spec.kind}.{name}"] = definition
-    shared = InstanceOptions.model_json_schema()
+    shared = InstanceOptions.model_json_schema(ref_template="#/$defs/{model}")
+    definitions |= shared.pop("$defs", {})
     schema["properties"] = shared["properties"] | schema.get("properties", {})
     schema["properties"]["kind"] = {"const": spec.kind, "description": spec.summary}
     schema["required"] = ["kind", *schema.get("required", ())]

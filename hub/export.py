@@ -15,13 +15,12 @@ from dataclasses import replace
 from typing import Any, Literal
 from xml.sax.saxutils import escape, quoteattr
 
-from core.model import Mention, Relation, StoredChunk, StoredDocument
+from core.model import EntityType, Mention, Relation, StoredChunk, StoredDocument
 from core.store.base import Store
 
 ExportFormat = Literal["json", "graphml"]
 
 PAGE_DOCUMENTS = 100
-PAGE_ENTITIES = 500
 
 # What XML 1.0 cannot hold, escaped or not (https://www.w3.org/TR/xml/#charsets).
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -68,40 +67,34 @@ def _with_evidence(chunk: StoredChunk, mentions: tuple[Mention, ...], relations:
     return replace(chunk, mentions=mentions, relations=relations)
 
 
-async def _entities(store: Store, entity_ids: set[int]) -> AsyncIterator[tuple[str, str, str]]:
-    """(key, type, name) of each, in the order of their keys."""
-    ordered = sorted(entity_ids)
-    for first in range(0, len(ordered), PAGE_ENTITIES):
-        page = ordered[first : first + PAGE_ENTITIES]
-        known = await store.entities(page)
-        for entity_id in page:
-            yield entity_key(entity_id), known[entity_id].type.value, known[entity_id].name
+Named = dict[int, tuple[EntityType, str]]
+"""Type and name of the entities met so far, by id. The name, not a label: it is the same whichever is met first."""
 
 
-def _named(chunk: StoredChunk) -> Iterable[int]:
-    for mention in chunk.mentions:
-        yield mention.entity.id
-    for relation in chunk.relations:
-        yield relation.subject.id
-        yield relation.object.id
+def _collect(named: Named, chunks: Sequence[StoredChunk]) -> None:
+    for chunk in chunks:
+        for mention in chunk.mentions:
+            named[mention.entity.id] = (mention.entity.type, mention.entity.name)
+        for relation in chunk.relations:
+            for entity in (relation.subject, relation.object):
+                named[entity.id] = (entity.type, entity.name)
 
 
 # ---------------------------------------------------------------- JSON
 
 
 async def _json(store: Store) -> AsyncIterator[str]:
-    entity_ids: set[int] = set()
+    named: Named = {}
     yield '{"format":"aime-graph-1","documents":['
     separator = "\n"
     async for document, chunks in _documents(store):
-        for chunk in chunks:
-            entity_ids.update(_named(chunk))
+        _collect(named, chunks)
         yield separator + _compact(_document_json(document, chunks))
         separator = ",\n"
     yield '\n],"entities":['
     separator = "\n"
-    async for key, kind, name in _entities(store, entity_ids):
-        yield separator + _compact({"id": key, "type": kind, "name": name})
+    for entity_id, (kind, name) in sorted(named.items()):
+        yield separator + _compact({"id": entity_key(entity_id), "type": kind, "name": name})
         separator = ",\n"
     yield "\n]}\n"
 
@@ -160,17 +153,16 @@ async def _graphml(store: Store) -> AsyncIterator[str]:
 
     The form: http://graphml.graphdrawing.org/specification.html
     """
-    entity_ids: set[int] = set()
+    named: Named = {}
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<graphml xmlns="http://graphml.graphdrawing.org/xmlns">\n'
     for domain, name, kind in GRAPHML_KEYS:
         yield f'<key id="{name}" for="{domain}" attr.name="{name}" attr.type="{kind}"/>\n'
     yield '<graph id="aime" edgedefault="directed">\n'
     async for document, chunks in _documents(store):
-        for chunk in chunks:
-            entity_ids.update(_named(chunk))
+        _collect(named, chunks)
         yield "".join(_document_graphml(document, chunks))
-    async for key, kind, name in _entities(store, entity_ids):
-        yield _node(f"e:{key}", {"kind": "entity", "type": kind, "name": name})
+    for entity_id, (kind, name) in sorted(named.items()):
+        yield _node(f"e:{entity_key(entity_id)}", {"kind": "entity", "type": kind, "name": name})
     yield "</graph>\n</graphml>\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -29,6 +29,7 @@ from hub.sdk import (
     Pulls,
     Receives,
 )
+from hub.sdk.integrations import ResearchForm, SupportForm
 from hub.telemetry import redact_text
 
 CHECK_SECONDS = 30.0
@@ -40,7 +41,6 @@ _MODES: tuple[tuple[str, type], ...] = (
     ("receives", Receives),
     ("lists", Lists),
     ("notifies", Notifies),
-    ("answers", Answers),
 )
 
 
@@ -121,6 +121,8 @@ class Instance:
         self.config = config
         self.connector = connector
         self.problem = problem
+        self.answering = _answering(settings, connector)
+        """What answers `POST /ask/NAME`."""
         self.log: structlog.stdlib.BoundLogger = (
             context.log if context else structlog.get_logger("hub.connector").bind(connector=self.name, kind=self.kind)
         )
@@ -139,7 +141,8 @@ class Instance:
     @property
     def modes(self) -> tuple[str, ...]:
         """What its connector can do: `pulls`, `receives`, …"""
-        return tuple(name for name, protocol in _MODES if isinstance(self.connector, protocol))
+        found = [name for name, protocol in _MODES if isinstance(self.connector, protocol)]
+        return (*found, *(["answers"] if self.answering is not None else []))
 
     @property
     def halted(self) -> bool:
@@ -248,6 +251,19 @@ class Instance:
             self.log.warning("not audited", action=action, error=error.message)
             return False
         return True
+
+
+_FORMS: Mapping[str, Callable[..., Answers]] = {"support": SupportForm, "research": ResearchForm}
+
+
+def _answering(settings: InstanceSettings, connector: object) -> Answers | None:
+    """The form that the configuration names, or else the connector's own."""
+    if (answers := settings.answers) is not None:
+        sources = answers.sources or (settings.document_source,)
+        return _FORMS[answers.form](sources, min_groundedness=answers.min_groundedness)
+    if isinstance(connector, Answers):
+        return connector
+    return None
 
 
 def describe(error: BaseException) -> str:

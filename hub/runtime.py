@@ -19,6 +19,7 @@ from core.errors import AimeError, Busy, ConfigError, ConfigErrors, NotFound, Pl
 from core.model import ProcessResult
 from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet
+from hub.asking import Asking
 from hub.config import Config, InstanceSettings, collecting
 from hub.instance import Instance, InstanceState, InstanceStatus, RunReport, describe
 from hub.net import Network
@@ -97,7 +98,8 @@ class Hub:
         self.network = network or Network()
         self.dispatcher = Dispatcher(service)
         self.quarantine = Quarantine(service)
-        self.journal = JournalWorker(service, self.quarantine, now=now, written=self.dispatcher.wake)
+        self.asking = Asking(service, self.answering)
+        self.journal = JournalWorker(service, self.quarantine, self.asking, now=now, written=self.dispatcher.wake)
         self._now = now
         self._drives = drive
         self._running: dict[str, Running] = {}
@@ -222,15 +224,14 @@ class Hub:
         """Whether the outside system answers. Raises NotFound."""
         return await self._instance(name).check()
 
-    def connector_for_ask(self, name: str) -> Answers | None:
-        """The connector behind `POST /ask/{name}`. None if there is none; raises Busy for one that is halted."""
+    def answering(self, name: str) -> Answers:
+        """What answers `POST /ask/{name}`. Raises NotFound if nothing does, Busy for an instance that is halted."""
         running = self._running.get(name)
-        connector: object = running.instance.connector if running else None
-        if running is None or not isinstance(connector, Answers):
-            return None
+        if running is None or running.instance.answering is None:
+            raise NotFound(f"there is no connector {name[:64]!r} that answers questions")
         if running.instance.halted:
             raise Busy(f"connector {name!r} is {running.instance.status.state}", retry_after=60.0)
-        return connector
+        return running.instance.answering
 
     async def retry_quarantined(self, connector: str, document_id: str, *, actor: str) -> None:
         """Try an accepted document again. Raises NotFound, InvalidInput, StoreError."""

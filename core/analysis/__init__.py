@@ -1,17 +1,7 @@
 """Pure functions from a document to chunks, sentences, mentions and relations."""
 
 from core.analysis.analyse import ANALYSER, analyse, named_by
-from core.analysis.names import capitalised_spans, entity, entity_id, normalise, title_name
+from core.analysis.names import capitalised_spans, title_name
 from core.analysis.text import text_of
 
-__all__ = [
-    "ANALYSER",
-    "analyse",
-    "capitalised_spans",
-    "entity",
-    "entity_id",
-    "named_by",
-    "normalise",
-    "text_of",
-    "title_name",
-]
+__all__ = ["ANALYSER", "analyse", "capitalised_spans", "named_by", "text_of", "title_name"]

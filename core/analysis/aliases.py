@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from core.analysis.english import STOP_WORDS
-from core.analysis.names import entity, occurrences
+from core.analysis.names import occurrences
 from core.model import Mention, Relation
+from core.naming import entity
 
 MAX_ALIASES = 100
 """Of one document."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
+from pydantic_core import to_json
+
 from core.analysis.aliases import Alias, aliases, resolved
 from core.analysis.chunks import Passage, passages
-from core.analysis.names import capitalised_spans, entity, occurrences, title_name
+from core.analysis.names import capitalised_spans, occurrences, title_name
 from core.analysis.text import text_of
 from core.model import ChunkDraft, Document, Entity, EntityType, Mention, Metadata, Relation
+from core.naming import entity
 
 ANALYSER: Final = "aime-analysis-2"
 """Changes whenever the same document would give other chunks, sentences or mentions."""
@@ -52,7 +54,7 @@ def analyse(document: Document, known: Collection[bytes] = ()) -> tuple[ChunkDra
 def _with_aliases(context: bytes, short: Sequence[Alias]) -> bytes:
     """Another place of the document shapes this chunk: what it says of the short forms belongs to the chunk's hash."""
     meanings = [(alias.short, alias.full, alias.kind) for alias in short]
-    return blake2b(json.dumps(meanings).encode(), digest_size=32, key=context).digest()
+    return blake2b(to_json(meanings), digest_size=32, key=context).digest()
 
 
 def _context(metadata: Metadata) -> bytes:
@@ -68,7 +70,7 @@ def _context(metadata: Metadata) -> bytes:
         extra.get("product"),
         extra.get("doi"),
     ]
-    return blake2b(json.dumps(shaping, sort_keys=True).encode(), digest_size=32).digest()
+    return blake2b(to_json(shaping), digest_size=32).digest()
 
 
 def named_by(metadata: Metadata) -> tuple[Entity | None, list[tuple[str, Entity]]]:

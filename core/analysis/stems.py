@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import tantivy
 
-from core.analysis.english import STOP_WORDS
+from core.analysis.languages import ENGLISH, STEMMED
 
 MAX_WORD_BYTES = 64
 """Longer runs of letters and digits are data, not words."""
@@ -15,6 +16,11 @@ _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+"
 )
 """Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, kana and Han."""
+_GRAMMAR = re.compile(r"[\u3041-\u309f]{2}|.?[をはがのにでとへも].?")
+"""Pairs of Japanese that are endings or hold a particle, as good as always."""
+
+
+_WORD = re.compile(r"\w+")
 
 
 def spaced(text: str) -> str:
@@ -24,33 +30,50 @@ def spaced(text: str) -> str:
     return _UNSPACED.sub(_pairs, text)
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text in order, with repetitions: what names are matched and vectors are made by."""
+    return _WORD.findall(spaced(text))
+
+
 def _pairs(run: re.Match[str]) -> str:
     chars = run[0]
     pairs = [chars] if len(chars) == 1 else [chars[at : at + 2] for at in range(len(chars) - 1)]
     return f" {' '.join(pairs)} "
 
 
-def make_analyzer() -> tantivy.TextAnalyzer:
-    """The analyzer that indexing and questions share."""
-    return (
+@cache
+def analyzer(language: str) -> tantivy.TextAnalyzer:
+    """The analyzer that indexing and questions share, of a language by its code. In one without a stemmer every word
+    counts as it is written."""
+    builder = (
         tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
         .filter(tantivy.Filter.remove_long(MAX_WORD_BYTES))
         .filter(tantivy.Filter.lowercase())
-        .filter(tantivy.Filter.custom_stopword(sorted(STOP_WORDS)))
-        .filter(tantivy.Filter.stemmer("english"))
-        .build()
     )
+    known = STEMMED.get(language)
+    if known is None:
+        return builder.build()
+    builder = builder.filter(tantivy.Filter.custom_stopword(sorted(known.stop_words)))
+    if known.listed:
+        builder = builder.filter(tantivy.Filter.stopword(known.stemmer))
+    return builder.filter(tantivy.Filter.stemmer(known.stemmer)).build()
 
 
-_ANALYZER = make_analyzer()
-
-
-def stems(text: str) -> list[str]:
-    """The stems of a text in order, with repetitions."""
-    found: list[str] = _ANALYZER.analyze(spaced(text))
+def stems(text: str, language: str = ENGLISH) -> list[str]:
+    """The stems of a text in order, with repetitions. `language` is a code of `core.analysis.languages`."""
+    found: list[str] = analyzer(language).analyze(spaced(text))
     return found
 
 
-def placed_stems(text: str) -> list[tuple[int, str]]:
+def asked_stems(text: str, language: str = ENGLISH) -> list[str]:
+    """The stems of a question, each once. What a script without spaces has for stop words goes, unless it is all there
+    is."""
+    found = list(dict.fromkeys(stems(text, language)))
+    if text.isascii():
+        return found
+    return [stem for stem in found if not _GRAMMAR.fullmatch(stem)] or found
+
+
+def placed_stems(text: str, language: str = ENGLISH) -> list[tuple[int, str]]:
     """Stems with their positions; a stop word leaves a gap."""
-    return [(token.position, token.text) for token in _ANALYZER.pre_tokenize(spaced(text)).tokens]
+    return [(token.position, token.text) for token in analyzer(language).pre_tokenize(spaced(text)).tokens]

@@ -91,11 +91,11 @@ def _candidates(
         chunk = chunks.get(ranked.chunk_id)
         if chunk is None or chunk.document_id not in documents:
             continue
-        title = asked & set(stems(documents[chunk.document_id].metadata.title or ""))
+        title = asked & set(stems(documents[chunk.document_id].metadata.title or "", ranking.language))
         heading: frozenset[str] = frozenset()
         for number, (start, end) in enumerate(chunk.sentences):
             quote = chunk.text[start:end]
-            own = frozenset(stems(quote))
+            own = frozenset(stems(quote, ranking.language))
             about = (asked & own) | title | heading
             covered = _weight(ranking, about) / total
             direct = _weight(ranking, asked & own) / total

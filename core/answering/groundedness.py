@@ -15,6 +15,7 @@ from functools import cache
 from importlib.resources import files
 
 from core.analysis import capitalised_spans
+from core.analysis.languages import ENGLISH
 from core.analysis.stems import stems
 from core.index import Ranking
 from core.model import Validation
@@ -54,7 +55,7 @@ def validate(
 ) -> Validation:
     """Judge `claims` (the sentences of an answer) against `quotes` (its sources, of documents with these `titles`)."""
     model = calibration()
-    supports = [support(claim, quotes) for claim in claims]
+    supports = [support(claim, quotes, ranking.language) for claim in claims]
     lengths = [len(claim) for claim in claims]
     components = {
         "support": sum(s * n for s, n in zip(supports, lengths, strict=True)) / max(sum(lengths), 1),
@@ -71,13 +72,13 @@ def validate(
     )
 
 
-def support(claim: str, quotes: Sequence[str]) -> float:
+def support(claim: str, quotes: Sequence[str], language: str = ENGLISH) -> float:
     """The share of the claim's stems that the best quotation holds; at most one half when a number or a name of the
     claim is in none of them."""
-    wanted = set(stems(claim))
+    wanted = set(stems(claim, language))
     if not wanted:
         return 1.0 if any(claim in quote for quote in quotes) else 0.0
-    best = max((len(wanted & set(stems(quote))) / len(wanted) for quote in quotes), default=0.0)
+    best = max((len(wanted & set(stems(quote, language))) / len(wanted) for quote in quotes), default=0.0)
     stated = "\n".join(quotes)
     exact = [
         *_NUMBER.findall(claim),
@@ -92,10 +93,10 @@ def coverage(question: str, evidence: Sequence[str], ranking: Ranking) -> float:
     total = sum(ranking.terms.values())
     if not total:
         return 0.0
-    held = {stem for text in evidence for stem in stems(text)}
+    held = {stem for text in evidence for stem in stems(text, ranking.language)}
     share = sum(weight for term, weight in ranking.terms.items() if term in held) / total
     for name in _rare_names(question, ranking):
-        if not held.issuperset(stems(name)):
+        if not held.issuperset(stems(name, ranking.language)):
             return min(share, MISSING_NAME_CAP)
     return share
 
@@ -108,10 +109,10 @@ def _rare_names(question: str, ranking: Ranking) -> list[str]:
         for asked in ranking.entities
         if asked.share <= RARE_SHARE and (" " in asked.written or asked.written != asked.written.lower())
     ]
-    known = {stem for asked in ranking.entities for stem in stems(asked.written)}
+    known = {stem for asked in ranking.entities for stem in stems(asked.written, ranking.language)}
     for _, start, end in capitalised_spans(question, [(0, len(question))]):
         span = question[start:end]
         # A single capital at the very beginning is a capital of the sentence.
-        if (start > 0 or " " in span) and not known.issuperset(stems(span)):
+        if (start > 0 or " " in span) and not known.issuperset(stems(span, ranking.language)):
             names.append(span)
     return names

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 from core.analysis.english import STOP_WORDS
-from core.analysis.names import entity_id, normalise
 from core.index.entities import Entities
 from core.index.view import View
 from core.model import EntityType
+from core.naming import entity_id, normalise
 
 MAX_WORDS = 7
 _WORD = re.compile(r"\w+")

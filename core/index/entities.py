@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.analysis.names import MAX_NAME_CHARS, normalise
 from core.index.columns import Column
 from core.model import Entity, EntityType, StoredChunk
+from core.naming import MAX_NAME_CHARS, normalise
 
 EMPTY: Mapping[int, str] = {}
 OWN_TITLE_WEIGHT = 3.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,27 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from core.analysis.english import STOP_WORDS
-from core.analysis.stems import spaced
+from core.analysis.stems import words_of
 from core.index.columns import Column, ranges
+from core.index.vocabulary import Vocabulary
 
 MAX_WORDS = 7
-_WORD = re.compile(r"\w+")
 _MULTIPLIERS = [np.uint64((0x9E3779B97F4A7C15 * (2 * n + 1) ** 5) % 2**64 | 1) for n in range(MAX_WORDS)]
 _FILTER_BITS = 5
 """The filter before the exact look-up has 32 places for each title."""
 
 Words = npt.NDArray[np.uint64]
+"""Hashes of words, whatever their case."""
 Positions = npt.NDArray[np.int64]
-
-
-def words_of(text: str) -> list[str]:
-    """The words that names are matched by."""
-    return _WORD.findall(spaced(text).lower())
-
-
-def hashed(words: Sequence[str]) -> Words:
-    """Words as 64-bit numbers. `hash` is keyed anew in each process, and these never leave it."""
-    return np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)
 
 
 def _ngrams(words: Words, size: int) -> Words:
@@ -49,34 +39,29 @@ class Gazetteer:
     that are new with the chunks before. So what is found does not depend on what came first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
         self._words = Column(np.uint64)
         self._ends = Column(np.int64)
         self._matched = 0
         """Chunks below this position are done with, for all titles that are not new."""
-        self._seen: set[int] = set()
         self._titles: dict[int, list[int]] = {}
         """Entities by the n-gram of their name's words; two names may differ in punctuation alone."""
         self._sizes: set[int] = set()
-        self._new: list[tuple[int, int, int, str]] = []
-        """Key, number of words, entity, name."""
+        self._new: dict[int, str] = {}
+        """The names of titles that are not compared with anything yet, by entity."""
+        self._seen: set[int] = set()
 
-    def add_chunk(self, text: str) -> None:
-        """The text of the chunk at the next position."""
-        self._words.extend_array(hashed(words_of(text)))
-        self._ends.append(len(self._words))
+    def add_chunks(self, words: Words, lengths: npt.NDArray[np.int64]) -> None:
+        """The words of the chunks at the next positions, one chunk after the other, and how many each has."""
+        self._ends.extend_array(len(self._words) + np.cumsum(lengths))
+        self._words.extend_array(words)
 
     def add_title(self, entity: int, name: str) -> None:
         """A title; one of more than seven words, or of stop words alone, is not looked for."""
-        if entity in self._seen:
-            return
-        self._seen.add(entity)
-        words = words_of(name)
-        if 0 < len(words) <= MAX_WORDS and not STOP_WORDS.issuperset(words):
-            key = int(_ngrams(hashed(words), len(words))[0])
-            self._titles.setdefault(key, []).append(entity)
-            self._sizes.add(len(words))
-            self._new.append((key, len(words), entity, name))
+        if entity not in self._seen:
+            self._seen.add(entity)
+            self._new[entity] = name
 
     @property
     def pending(self) -> bool:
@@ -86,15 +71,35 @@ class Gazetteer:
         """What is newly found, as (chunk position, entity, how often). `candidates(name)` are the positions of at least
         those chunks that contain the name."""
         boundary, self._matched = self._matched, len(self._ends)
-        new, self._new = self._new, []
-        if boundary:
-            for key, size, entity, name in new:
+        for key, size, entity, name in self._take_titles():
+            if boundary:
                 found = candidates(name)
                 chunks, words, owners = self._text(np.sort(found[found < boundary]))
                 hits = owners[: len(words) - size + 1][self._runs(words, owners, size) & (_ngrams(words, size) == key)]
                 for index, count in Counter(hits.tolist()).items():
                     yield int(chunks[index]), entity, count
         yield from self._in_chunks(np.arange(boundary, self._matched))
+
+    def _take_titles(self) -> list[tuple[int, int, int, str]]:
+        """Take in the titles that are new: (key, number of words, entity, name) of each that is to be looked for."""
+        by_size: dict[int, list[tuple[int, str, list[str]]]] = {}
+        for entity, name in self._new.items():
+            words = words_of(name)
+            if 0 < len(words) <= MAX_WORDS and not STOP_WORDS.issuperset([word.lower() for word in words]):
+                by_size.setdefault(len(words), []).append((entity, name, words))
+        self._new = {}
+        taken: list[tuple[int, int, int, str]] = []
+        for size, titles in by_size.items():
+            keys = _ngrams(self._hashes([word for _, _, words in titles for word in words]), size)[::size]
+            for key, (entity, name, _) in zip(keys.tolist(), titles, strict=True):
+                self._titles.setdefault(key, []).append(entity)
+                taken.append((key, size, entity, name))
+        self._sizes.update(by_size)
+        return taken
+
+    def _hashes(self, words: Sequence[str]) -> Words:
+        self._vocabulary.learn([words])
+        return self._vocabulary.hashes(self._vocabulary.numbers(words))
 
     def _in_chunks(self, positions: Positions) -> Iterator[tuple[int, int, int]]:
         if not len(positions) or not self._titles:

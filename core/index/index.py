@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from core.analysis import ANALYSER, entity, named_by, title_name
-from core.analysis.stems import stems
+from core.analysis import ANALYSER, named_by, title_name
+from core.analysis.languages import ENGLISH, language_code
+from core.analysis.stems import asked_stems, words_of
 from core.errors import NotFound, StoreCorrupt
 from core.index import lookup
 from core.index.asked import named_in
@@ -37,13 +39,17 @@ from core.index.paths import chains
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step
 from core.index.recency import asks_for_newest, newest_first
 from core.index.retrieval import Evidence, best, rank
-from core.index.vectors import EmbeddingTable, VectorFile
+from core.index.vectors import EmbeddingTable, VectorFile, Vectors
 from core.index.view import View
+from core.index.vocabulary import Numbers, Vocabulary
 from core.model import EntitySummary, EntityView, Hit, LogEntry, NamedEntity, StoredChunk, Viewer
+from core.naming import entity
 
 FORMAT: Final = "2"
 """Changes with the layout of what is on disk."""
 _COMMIT_CHUNKS = 1_000
+_WORDS_OF = 1_024
+"""Chunks whose words are looked at together: a book's all at once would take a gigabyte."""
 _VIEWS = 4
 _EVIDENCE = 12
 """Chunks handed on for composing an answer."""
@@ -59,18 +65,21 @@ log = structlog.stdlib.get_logger(__name__)
 
 class Index:
     """Feed it with `apply`, in the order of the log from the first entry on; ask it with `search`. All calls come
-    from one thread at a time. `directory` None keeps everything in memory."""
+    from one thread at a time. `directory` None keeps everything in memory. `language` is the code of that of documents
+    which name none."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, language: str = ENGLISH) -> None:
         self._directory = directory
+        self._language = language
         self.version = 0
         """The last log entry that was applied."""
         self._chunk_ids = Column(np.int64)
         self._documents = Documents()
         self._entities = Entities()
         self._links = Links()
-        self._gazetteer = Gazetteer()
         self._embedder = EmbeddingTable()
+        self._vocabulary = Vocabulary(self._embedder.tokenise)
+        self._gazetteer = Gazetteer(self._vocabulary)
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
         self._audiences: dict[tuple[int, Viewer], Audience] = {}
         self._postings: Postings | None = None
@@ -79,7 +88,15 @@ class Index:
 
     def open(self, epoch: int) -> None:
         """Take over what is on disk if it was made by this code for this epoch of the store; else begin empty."""
-        made = json.dumps({"analyser": ANALYSER, "format": FORMAT, "vectors": self._embedder.id, "epoch": epoch})
+        made = json.dumps(
+            {
+                "analyser": ANALYSER,
+                "format": FORMAT,
+                "vectors": self._embedder.id,
+                "language": self._language,
+                "epoch": epoch,
+            }
+        )
         directory = self._directory
         if directory is None:
             self._open_parts(None)
@@ -98,7 +115,9 @@ class Index:
         (directory / "made-by").write_text(made)
 
     def _open_parts(self, directory: Path | None) -> None:
-        self._lexical = Lexical(directory / "words" if directory else None)
+        # Before anybody is served: it would hold up the event loop in the middle of the first document or question.
+        self._embedder.load()
+        self._lexical = Lexical(directory / "words" if directory else None, self._language)
         self._prints = self._lexical.prints()
         self._vectors = VectorFile(directory / "vectors" if directory else None, self._lexical.count)
         self._holes = self._vectors.holes()
@@ -124,37 +143,59 @@ class Index:
 
     def apply(self, entries: Sequence[LogEntry]) -> None:
         """Take the next entries of the log. Raises StoreCorrupt when what is on disk comes from another log."""
-        unembedded: dict[int, str] = {}
+        first = len(self._chunk_ids)
+        texts: list[tuple[str, str]] = []
         for entry in entries:
             metadata = entry.document.metadata if entry.document else None
             title = metadata.title or "" if metadata else ""
+            tag = metadata.language if metadata else None
+            language = language_code(tag) if tag else self._language
             stated = {named.id: named.label for _, named in named_by(metadata)[1]} if metadata and entry.chunks else {}
-            positions = {chunk.id: self._add_chunk(chunk, title, stated, unembedded) for chunk in entry.chunks}
+            positions = {chunk.id: self._add_chunk(chunk, title, stated, language) for chunk in entry.chunks}
+            texts.extend((title, chunk.text) for chunk in entry.chunks)
             previous = self._documents.close(entry.document_id, entry.version)
             if entry.document is not None:
                 positions.update((int(self._chunk_ids.values[held]), held) for held in previous)
                 held = [positions[chunk_id] for chunk_id in entry.document.chunk_ids]
                 self._documents.add(entry.document, self._title_number(title), held)
             self.version = entry.version
-        self._embed(unembedded)
+        for at in range(0, len(texts), _WORDS_OF):
+            self._add_words(first + at, texts[at : at + _WORDS_OF])
         self._views.clear()
         self._audiences.clear()
 
-    def _add_chunk(self, chunk: StoredChunk, title: str, stated: Mapping[int, str], unembedded: dict[int, str]) -> int:
+    def _add_chunk(self, chunk: StoredChunk, title: str, stated: Mapping[int, str], language: str) -> int:
         """The chunk's position: its number in the order of the log."""
         position = len(self._chunk_ids)
         self._chunk_ids.append(chunk.id)
         self._links.add_mentions(position, chunk, self._entities, stated)
-        self._gazetteer.add_chunk(chunk.text)
         text = f"{title}\n{chunk.text}" if title else chunk.text
         print_ = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
         if position >= len(self._prints):
-            self._lexical.add(text, print_)
+            self._lexical.add(text, print_, language)
         elif print_ != self._prints[position]:
             raise StoreCorrupt(f"the index in {self._directory} was made from another store")
-        if position >= len(self._holes) or self._holes[position]:
-            unembedded[position] = text
+        else:
+            self._lexical.note(language)
         return position
+
+    def _add_words(self, first: int, texts: Sequence[tuple[str, str]]) -> None:
+        """The (title, text) of the chunks from position `first` on, together: it costs a fraction of one by one."""
+        words = [(words_of(title), words_of(text)) for title, text in texts]
+        self._vocabulary.learn(chain.from_iterable(words))
+        numbers = [self._vocabulary.numbers(text) for _, text in words]
+        lengths = np.fromiter(map(len, numbers), np.int64, len(numbers))
+        self._gazetteer.add_chunks(self._vocabulary.hashes(np.concatenate(numbers)), lengths)
+        missing = [at for at in range(len(texts)) if first + at >= len(self._holes) or self._holes[first + at]]
+        if missing:
+            whole = [np.concatenate([self._vocabulary.numbers(words[at][0]), numbers[at]]) for at in missing]
+            self._vectors.put([first + at for at in missing], self._embed(whole))
+
+    def _embed(self, texts: Sequence[Numbers]) -> Vectors:
+        """One vector for each text, given by the numbers of its words."""
+        tokens, word_ends = self._vocabulary.tokens(np.concatenate(texts))
+        ends = np.cumsum([0, *map(len, texts)])
+        return self._embedder.embed(tokens, word_ends[ends])
 
     def _title_number(self, title: str) -> int:
         named = entity(title_name(title)) if title else None
@@ -166,17 +207,6 @@ class Index:
         self._gazetteer.add_title(number, named.label)
         return number
 
-    def _embed(self, texts: dict[int, str]) -> None:
-        if not texts:
-            return
-        vectors = self._embedder.embed(list(texts.values()))
-        positions = list(texts)
-        if positions[-1] - positions[0] + 1 == len(positions):
-            self._vectors.put(positions[0], vectors)
-        else:
-            for position, vector in zip(positions, vectors, strict=True):
-                self._vectors.put(position, vector)
-
     # -- asking
 
     def search(self, question: Question) -> Ranking:
@@ -184,9 +214,9 @@ class Index:
         self._settle()
         version = self.version if question.as_of is None else question.as_of
         view = self._view(version, question.viewer, question.filters)
-        terms = list(dict.fromkeys(stems(question.text)))
+        audience = self._audience(version, question.viewer)
+        language, idf, lexical = self._read(question.text, view, audience)
         asked = list(named_in(question.text, self._entities, view))
-        lexical, idf = self._words(view, terms, version, question.viewer)
         evidence = rank(
             view,
             lexical,
@@ -212,6 +242,7 @@ class Index:
                 for number, written in asked
             ),
             terms=idf,
+            language=language,
             walked=evidence.walked,
             graph_version=version,
         )
@@ -288,19 +319,36 @@ class Index:
             self._views.popitem(last=False)
         return view
 
-    def _words(
-        self, view: View, terms: Sequence[str], version: int, viewer: Viewer
-    ) -> tuple[npt.NDArray[np.float64], dict[str, float]]:
-        """The BM25 score of every position, and the inverse document frequency of every term."""
-        if viewer.principals is not None:
-            audience = self._audience(version, viewer)
-            return audience.scores(terms, view.row >= 0, _AUDIENCE_DEPTH), audience.idf(terms)
+    def _read(
+        self, text: str, view: View, audience: Audience | None
+    ) -> tuple[str, dict[str, float], npt.NDArray[np.float64]]:
+        """The question's language, its stems in that with their inverse document frequency, and each chunk's score for
+        them in the chunk's own language. The question's language is that of the chunk which it finds best; the store's
+        own, when none is."""
         result = np.zeros(len(view.row))
-        positions, scores = self._lexical.search(terms, view.positions, _DEPTH)
-        result[positions] = scores
-        return result, self._lexical.idf(terms)
+        readings: list[tuple[float, str, list[str]]] = []
+        for language in self._lexical.languages:
+            stems = asked_stems(text, language)
+            if audience is None:
+                positions, scores = self._lexical.search(stems, view.positions, _DEPTH, language)
+                found = np.zeros(len(view.row))
+                found[positions] = scores
+            else:
+                terms = [self._lexical.term(stem, language) for stem in stems]
+                found = audience.scores(terms, view.row >= 0, _AUDIENCE_DEPTH)
+            # A chunk is found in its own language alone.
+            result += found
+            readings.append((float(found.max(initial=0.0)), language, stems))
+        _, language, stems = max(readings, key=lambda reading: reading[0])
+        if audience is None:
+            return language, self._lexical.idf(stems, language), result
+        idf = audience.idf([self._lexical.term(stem, language) for stem in stems])
+        return language, dict(zip(stems, idf.values(), strict=True)), result
 
-    def _audience(self, version: int, viewer: Viewer) -> Audience:
+    def _audience(self, version: int, viewer: Viewer) -> Audience | None:
+        """Whose statistics count: None for the operator, who sees everything."""
+        if viewer.principals is None:
+            return None
         if self._postings is None:
             self._postings = Postings(self._lexical)
             self._audiences.clear()
@@ -319,7 +367,9 @@ class Index:
             return np.zeros(len(view.row))
         # On disk there may be more than has been fed yet. And one thread: BLAS's would spin for a product this small.
         rows = self._vectors.rows[: len(view.row)]
-        scores: npt.NDArray[np.float32] = np.vecdot(rows, self._embedder.embed([text])[0])
+        words = words_of(text)
+        self._vocabulary.learn([words])
+        scores: npt.NDArray[np.float32] = np.vecdot(rows, self._embed([self._vocabulary.numbers(words)])[0])
         return np.where(view.row >= 0, scores, 0.0)
 
     def _ranked(self, view: View, evidence: Evidence, count: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:

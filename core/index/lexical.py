@@ -1,4 +1,9 @@
-"""BM25 over chunks, in tantivy, with English stems."""
+"""BM25 over chunks, in tantivy: each chunk stemmed in its own language.
+
+All languages share one field, so that lengths are compared over all chunks. The stems of the store's own language stand
+in it as they are; those of another carry its code, so that a chunk is found by its own language's reading of a question
+and by no other.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import tantivy
 
-from core.analysis.stems import make_analyzer, placed_stems, spaced, stems
+from core.analysis.languages import ENGLISH
+from core.analysis.stems import analyzer, placed_stems, spaced
 from core.index.columns import Column
 
 K1 = 1.2
@@ -39,19 +45,22 @@ class Lexical:
     """Chunks by their words. It only grows: what is visible is the caller's to say, so scores are the same however the
     index came to be. What is added is found after `commit`."""
 
-    def __init__(self, directory: Path | None) -> None:
-        """Open or create. Raises ValueError or OSError when the directory holds something else or is damaged."""
+    def __init__(self, directory: Path | None, language: str = ENGLISH) -> None:
+        """Open or create; `language` is the store's own. Raises ValueError or OSError when the directory holds
+        something else or is damaged."""
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
         schema = _schema()
         self._index = tantivy.Index(schema, None if directory is None else str(directory))
         self._schema = schema
-        self._index.register_tokenizer(_TOKENIZER, make_analyzer())
+        self._index.register_tokenizer(_TOKENIZER, analyzer(language))
         self._index.config_reader("manual")
         self._writer: Any = None
         self._searcher = self._index.searcher()
         self.count = self._searcher.num_docs
         self._lengths = Column(np.int32)
+        self.languages = [language]
+        """Those that were added, the store's own first."""
 
     @property
     def lengths(self) -> npt.NDArray[Any]:
@@ -75,19 +84,42 @@ class Lexical:
         result[positions] = np.array(self._searcher.fast_field_values("print", addresses), np.uint64)
         return result
 
-    def add(self, text: str, print_: int) -> None:
+    def note(self, language: str) -> None:
+        """Some chunk, added now or kept on disk, is in this language."""
+        if language not in self.languages:
+            self.languages = [self.languages[0], *sorted([*self.languages[1:], language])]
+
+    def add(self, text: str, print_: int, language: str) -> None:
         """The chunk at the next position."""
+        self.note(language)
         if self._writer is None:
             self._writer = self._index.writer(_HEAP_BYTES, 1)
         document = tantivy.Document()
         document.add_unsigned("chunk", self.count)
         document.add_unsigned("print", print_)
-        length = len(stems(text))
+        if language == self.languages[0]:
+            length = len(analyzer(language).analyze(spaced(text)))
+            document.add_text("text", spaced(text))
+        else:
+            marked, length = self._marked(text, language)
+            document.add_pre_tokenized_text("text", marked)
         document.add_unsigned("length", length)
-        document.add_text("text", spaced(text))
         self._writer.add_document(document)
         self._lengths.append(length)
         self.count += 1
+
+    def _marked(self, text: str, language: str) -> tuple[tantivy.PreTokenizedString, int]:
+        """A text of another language than the store's, its stems with their language's code, and how many they are."""
+        read = analyzer(language).pre_tokenize(spaced(text))
+        tokens = [
+            tantivy.Token(self.term(token.text, language), token.position, token.char_offset_from, token.char_offset_to)
+            for token in read.tokens
+        ]
+        return tantivy.PreTokenizedString(read.text, tokens), len(tokens)
+
+    def term(self, stem: str, language: str) -> str:
+        """A stem as it stands in the field. No analyzer lets the separator pass."""
+        return stem if language == self.languages[0] else f"{language}\x1f{stem}"
 
     @property
     def uncommitted(self) -> int:
@@ -110,20 +142,27 @@ class Lexical:
             self._writer.wait_merging_threads()
             self._writer = None
 
-    def idf(self, terms: Sequence[str]) -> dict[str, float]:
-        """BM25's inverse document frequency of each stem, over all chunks ever added."""
+    def idf(self, stems: Sequence[str], language: str) -> dict[str, float]:
+        """BM25's inverse document frequency of each stem of a language, over all chunks ever added."""
         total = self._searcher.num_docs
-        frequency = ((term, self._searcher.doc_freq("text", term)) for term in terms)
-        return {term: float(np.log1p((total - count + 0.5) / (count + 0.5))) for term, count in frequency}
+        frequency = ((stem, self._searcher.doc_freq("text", self.term(stem, language))) for stem in stems)
+        return {stem: float(np.log1p((total - count + 0.5) / (count + 0.5))) for stem, count in frequency}
 
-    def search(self, terms: Sequence[str], allowed: Positions, need: int) -> tuple[Positions, Scores]:
-        """At least the `need` best of the `allowed` chunks (sorted positions), or all that match, best first.
+    def search(self, stems: Sequence[str], allowed: Positions, need: int, language: str) -> tuple[Positions, Scores]:
+        """At least the `need` best of the `allowed` chunks (sorted positions) for the stems of a language, or all that
+        match, best first.
 
         Which come is decided by scores alone, never by the order in which the index was written."""
-        if not terms or not len(allowed):
+        if not stems or not len(allowed):
             return np.empty(0, np.int64), np.empty(0, np.float32)
         query = tantivy.Query.boolean_query(
-            [(tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "text", term, "freq")) for term in terms]
+            [
+                (
+                    tantivy.Occur.Should,
+                    tantivy.Query.term_query(self._schema, "text", self.term(stem, language), "freq"),
+                )
+                for stem in stems
+            ]
         )
         if len(allowed) <= min(_NARROW, self.count // 4):
             among = tantivy.Query.term_set_query(self._schema, "chunk", allowed.tolist())
@@ -156,13 +195,16 @@ class Lexical:
 
     def phrase(self, text: str) -> Positions:
         """The chunks that may contain the phrase: those that hold its stems at their distances. Unsorted."""
-        placed = placed_stems(text)
+        return np.concatenate([self._phrase(text, language) for language in self.languages])
+
+    def _phrase(self, text: str, language: str) -> Positions:
+        placed = [(at, self.term(stem, language)) for at, stem in placed_stems(text, language)]
         if not placed:
             return np.empty(0, np.int64)
         if len({position for position, _ in placed}) == 1:
             query = tantivy.Query.term_query(self._schema, "text", placed[0][1])
         else:
-            query = tantivy.Query.phrase_query(self._schema, "text", [(at - placed[0][0], stem) for at, stem in placed])
+            query = tantivy.Query.phrase_query(self._schema, "text", [(at - placed[0][0], term) for at, term in placed])
         return self._hits(query, max(self._searcher.num_docs, 1))[0]
 
     def _hits(self, query: tantivy.Query, limit: int) -> tuple[Positions, Scores, bool]:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.analysis import normalise, title_name
+from core.analysis import title_name
 from core.index.documents import Documents
 from core.index.entities import Entities
 from core.index.view import View
 from core.model import EntityDocument, EntitySummary, EntityView, NamedEntity, Neighbour
+from core.naming import normalise
 
 MAX_DOCUMENTS = 100
 MAX_NEIGHBOURS = 50

@@ -83,6 +83,8 @@ class Ranking:
     entities: tuple[AskedEntity, ...]
     terms: Mapping[str, float]
     """The question's stems with their inverse document frequency."""
+    language: str
+    """The code of the language that the stems are of: that of the chunk with the most of the question's words."""
     walked: bool
     """Whether the entity walk took part."""
     graph_version: int

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
-from core.model import ChunkDraft, Entity, LogEntry, Mention, Metadata, Op, Relation, StoredChunk, StoredDocument
+from core.model import ChunkDraft, LogEntry, Mention, Metadata, Op, Relation, StoredChunk, StoredDocument
 
 RecordScope = Literal["checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status"]
 """Small named JSON values, each with one owner: what a connector has read, how far a follower came, a connector's
@@ -119,10 +119,10 @@ class Attempt:
 @dataclass(frozen=True, slots=True)
 class JournalItem:
     """Work that was accepted and is durable, but not done: a document posted with `wait=false`, a question with a
-    `callback_url`. It leaves the journal in the transaction that does it."""
+    `callback_url`, to the graph or (`ask`) to a connector. It leaves the journal in the transaction that does it."""
 
     id: str
-    kind: Literal["document", "query"]
+    kind: Literal["document", "query", "ask"]
     payload: str
     """JSON."""
     actor: str
@@ -212,8 +212,6 @@ class Store(Protocol):
     async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
         """The mentions and relations of each of these chunks."""
         ...
-
-    async def entities(self, entity_ids: Collection[int]) -> dict[int, Entity]: ...
 
     async def changes(
         self, after: int, limit: int, *, content: bool = False, began: int | None = None

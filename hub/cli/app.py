@@ -27,7 +27,7 @@ from hub.cli import (
     query,
     run,
 )
-from hub.cli.garbage import collect_rarely
+from hub.cli.interpreter import collect_rarely, switch_often
 from hub.telemetry import configure_logging
 
 FAILED = 1
@@ -80,6 +80,7 @@ def main() -> NoReturn:
     configure_logging(os.environ.get("AIME_LOG", "critical"))
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # else it says of every change that there was one
     collect_rarely()
+    switch_often()
     try:
         app(prog_name="aime")
     except (ConfigError, InvalidInput, PluginError) as error:

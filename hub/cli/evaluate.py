@@ -34,7 +34,7 @@ def evaluate(
     """
     if corpus is not None and store is not None:
         raise typer.BadParameter("give either --corpus or --store, not both")
-    figures = asyncio.run(_evaluate(queries, qrels, corpus, "" if corpus else _store(store, config)))
+    figures = asyncio.run(_evaluate(queries, qrels, corpus, _place(store, config, corpus)))
     if as_json:
         print_json(figures)
         return
@@ -46,26 +46,26 @@ def evaluate(
     typer.echo(f"latency    p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms")
 
 
-def _store(store: str | None, config: Path | None) -> str:
-    place = Place.of(store=store, url=None, api_key=None, config=config)
+def _place(store: str | None, config: Path | None, corpus: Path | None) -> Place:
+    """Its store matters when there is no corpus, its options in any case."""
+    place = Place.of(store=store or ("sqlite::memory:" if corpus else None), url=None, api_key=None, config=config)
     if place.url is not None:
         raise typer.BadParameter("needs a store, and AIME_URL names a hub: give --store or --corpus")
-    return place.store
+    return place
 
 
-async def _evaluate(queries: Path, qrels: Path, corpus: Path | None, store: str) -> dict[str, Any]:
+async def _evaluate(queries: Path, qrels: Path, corpus: Path | None, place: Place) -> dict[str, Any]:
     from core.evaluation import evaluate as measure
     from core.evaluation import read_questions
-    from core.service import create_graph_service
-    from hub.cli.opening import check_exists
+    from hub.cli.opening import check_exists, open_store
 
     questions = read_questions(queries, qrels)
     if corpus is None:
-        check_exists(store)
-        async with await create_graph_service(store) as service:
+        check_exists(place.store)
+        async with await open_store(place) as service:
             return await measure(service, questions)
     with tempfile.TemporaryDirectory(prefix="aime-eval-") as folder:
-        async with await create_graph_service(f"sqlite:{folder}/corpus.db") as service:
+        async with await open_store(place, f"sqlite:{folder}/corpus.db") as service:
             await _add(service, corpus)
             return await measure(service, questions)
 

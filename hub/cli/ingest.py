@@ -17,6 +17,9 @@ def ingest(
         list[Path], typer.Argument(metavar="PATH...", help="Markdown, HTML, text or NDJSON files, or folders of them.")
     ],
     source: Annotated[str | None, typer.Option(metavar="NAME", help="The source of documents that name none.")] = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="TAG", help="The language of documents that name none, such as de or pt-BR.")
+    ] = None,
     store: StoreOption = None,
     url: UrlOption = None,
     api_key: KeyOption = None,
@@ -32,7 +35,7 @@ def ingest(
 
     files = list(named_files(paths))
     place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    summary = asyncio.run(intake(place, files, source))
+    summary = asyncio.run(intake(place, files, {"source": source, "language": language}))
     if as_json:
         print_json(summary)
     else:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,11 @@ def named_files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
             raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
-async def intake(place: Place, files: Files, source: str | None) -> dict[str, Any]:
+Defaults = Mapping[str, str | None]
+"""Metadata of documents that say nothing else; None says nothing."""
+
+
+async def intake(place: Place, files: Files, defaults: Defaults) -> dict[str, Any]:
     """Feed the files to what `place` names; names each document that was rejected on stderr, and counts the others."""
     tally = Tally()
     # Where each document that is on its way was found: results come in the same order.
@@ -75,7 +79,7 @@ async def intake(place: Place, files: Files, source: str | None) -> dict[str, An
         task = progress.add_task("documents", total=_count(files) if progress.live.is_started else None)
         async with (
             open_target(place, create=True) as target,
-            aclosing(_records(files, source, place.max_content_bytes)) as records,
+            aclosing(_records(files, defaults, place.max_content_bytes)) as records,
         ):
             documents = _documents(records, places, target, tally)
             async with aclosing(target.ingest(documents)) as results:
@@ -107,13 +111,13 @@ async def _documents(
             yield record.fields
 
 
-async def _records(files: Files, source: str | None, max_bytes: int) -> AsyncGenerator[FileRecord, None]:
+async def _records(files: Files, defaults: Defaults, max_bytes: int) -> AsyncGenerator[FileRecord, None]:
     """Read in a thread, a few at a time."""
     found = (record for file, name in files for record in read_documents(file, name, max_content_bytes=max_bytes))
     while batch := await asyncio.to_thread(_next_batch, found):
         for record in batch:
-            if source is not None and record.fields is not None:
-                _set_source(record.fields, source)
+            if record.fields is not None:
+                _complete(record.fields, defaults)
             yield record
 
 
@@ -128,10 +132,12 @@ def _next_batch(found: Iterator[FileRecord]) -> list[FileRecord]:
     return batch
 
 
-def _set_source(fields: dict[str, Any], source: str) -> None:
+def _complete(fields: dict[str, Any], defaults: Defaults) -> None:
     metadata = fields.setdefault("metadata", {})
-    if isinstance(metadata, dict) and metadata.get("source") is None:
-        metadata["source"] = source
+    if isinstance(metadata, dict):
+        for key, value in defaults.items():
+            if value is not None and metadata.get(key) is None:
+                metadata[key] = value
 
 
 # ---------------------------------------------------------------- progress

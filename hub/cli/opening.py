@@ -42,9 +42,8 @@ async def open_place(place: Place) -> AsyncIterator[GraphService | RemoteTarget]
         async with connect(place.url, place.api_key) as hub:
             yield hub
         return
-    options = ServiceOptions(max_content_bytes=place.max_content_bytes, analysis_workers=place.analysis_workers)
     try:
-        service = await create_graph_service(place.store, options=options)
+        service = await open_store(place)
     except StoreLocked:
         holder = read_holder(Path(resolve(place.store)))
         if holder is None or holder.url is None:
@@ -54,6 +53,16 @@ async def open_place(place: Place) -> AsyncIterator[GraphService | RemoteTarget]
         return
     async with service:
         yield service
+
+
+async def open_store(place: Place, store: str | None = None) -> GraphService:
+    """The service on the place's store, or on another with the same options. Raises what opening a store raises."""
+    options = ServiceOptions(
+        max_content_bytes=place.max_content_bytes,
+        analysis_workers=place.analysis_workers,
+        language=place.language,
+    )
+    return await create_graph_service(store or place.store, options=options)
 
 
 @asynccontextmanager

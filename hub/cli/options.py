@@ -38,6 +38,7 @@ class Place:
     api_key: str | None = None
     max_content_bytes: int = 32 * 1024 * 1024
     analysis_workers: int = 0
+    language: str = "en"
 
     @classmethod
     def of(cls, *, store: str | None, url: str | None, api_key: str | None, config: Path | None) -> Place:
@@ -59,7 +60,10 @@ class Place:
 
         hub = load_config(path).hub
         return cls(
-            store=chosen or hub.store, max_content_bytes=hub.max_content_bytes, analysis_workers=hub.analysis_workers
+            store=chosen or hub.store,
+            max_content_bytes=hub.max_content_bytes,
+            analysis_workers=hub.analysis_workers,
+            language=hub.language,
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli.garbage import collect_rarely
+from hub.cli.interpreter import collect_rarely
 from hub.cli.options import ConfigOption, JsonOption, StoreOption, config_path
 from hub.cli.output import print_json
 
@@ -79,7 +79,9 @@ async def _run(config: Config, *, as_json: bool) -> None:
 
     stopped = _stop_on_signals(give_up_after=config.hub.drain_seconds)
     options = ServiceOptions(
-        max_content_bytes=config.hub.max_content_bytes, analysis_workers=config.hub.analysis_workers
+        max_content_bytes=config.hub.max_content_bytes,
+        analysis_workers=config.hub.analysis_workers,
+        language=config.hub.language,
     )
     async with (
         await create_graph_service(config.hub.store, options=options) as service,

@@ -34,7 +34,9 @@ def callback_delivery(query_id: str, callback_url: str, carried: Mapping[str, An
     one), sent flat with `type`, `timestamp` and `query_id`. To be written in the transaction that ends the journal
     item."""
     url = URL(callback_url)
-    payload = {"type": "query.answered", "timestamp": rfc3339(now), "query_id": query_id, **carried}
+    envelope = {"type": "query.answered", "timestamp": rfc3339(now), "query_id": query_id}
+    # A connector's own form may have fields of these names; the receiver relies on ours.
+    payload = {**envelope, **carried, **envelope}
     return NewDelivery(
         id=webhook_id(CALLBACK, query_id),
         endpoint=f"{CALLBACK}:{url.host}:{url.port}",

@@ -15,12 +15,13 @@ import structlog
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from core.errors import AimeError, InvalidDocument, InvalidInput, StoreError, VersionUnavailable
+from core.errors import AimeError, InvalidDocument, InvalidInput, NotFound, StoreError, VersionUnavailable
 from core.model import Document, Problem, ProcessResult, Status, Upsert
 from core.pulse import Pulse
 from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet, JournalItem
-from hub.callbacks import CallbackQuery, JournalStatus
+from hub.asking import Asking
+from hub.callbacks import Callback, CallbackAsk, CallbackQuery, JournalStatus
 from hub.instance import describe
 from hub.notify.callbacks import callback_delivery
 from hub.quarantine import Key, Quarantine, Records
@@ -44,6 +45,7 @@ class JournalWorker:
         self,
         service: GraphService,
         quarantine: Quarantine,
+        asking: Asking,
         *,
         now: Callable[[], datetime],
         written: Callable[[], None],
@@ -51,6 +53,7 @@ class JournalWorker:
         """`written` is called when deliveries were written."""
         self._service = service
         self._quarantine = quarantine
+        self._asking = asking
         self._now = now
         self._written = written
         self._changed = Pulse()
@@ -129,8 +132,10 @@ class JournalWorker:
     async def _do(self, item: JournalItem) -> None:
         if item.kind == "document":
             await self._document(item)
-        else:
+        elif item.kind == "query":
             await self._query(item)
+        else:
+            await self._ask(item)
 
     # -- documents
 
@@ -189,7 +194,22 @@ class JournalWorker:
         else:
             await self._answer(item, ask, answer.model_dump(mode="json"))
 
-    async def _answer(self, item: JournalItem, ask: CallbackQuery, carried: Mapping[str, Any]) -> None:
+    async def _ask(self, item: JournalItem) -> None:
+        callback = CallbackAsk.model_validate_json(item.payload)
+        named = {"connector": callback.connector}
+        try:
+            ask = self._asking.form(callback.connector).model_validate(callback.ask)
+            answer = await self._asking.ask(callback.connector, ask, viewer=callback.viewer(), actor=item.actor)
+        except ValidationError:
+            problem = Problem(code=InvalidInput.code, message="does not fit the connector's form any more")
+        except (InvalidInput, NotFound) as error:
+            problem = _problem(error)
+        else:
+            await self._answer(item, callback, {**answer.model_dump(mode="json"), **named})
+            return
+        await self._answer(item, callback, {**named, "status": "failed", "error": problem.model_dump(mode="json")})
+
+    async def _answer(self, item: JournalItem, ask: Callback, carried: Mapping[str, Any]) -> None:
         delivery = callback_delivery(item.id, ask.callback_url, carried, now=self._now())
         await self._service.write(ChangeSet(journal_done=(item.id,), deliveries=(delivery,)))
         self._written()
@@ -199,7 +219,7 @@ class JournalWorker:
     async def _set_aside(self, item: JournalItem, problem: Problem) -> None:
         """Tell whoever waits for it; a document goes into quarantine, whole."""
         log.error("journal item given up", item=item.id, kind=item.kind, error=problem.message)
-        if item.kind == "query" and (ask := _question(item)) is not None:
+        if (ask := _question(item)) is not None:
             await self._answer(item, ask, {"status": "failed", "error": problem.model_dump(mode="json")})
             return
         subject = _subject(item)
@@ -212,10 +232,12 @@ class JournalWorker:
         await self._service.write(ChangeSet(journal_done=(item.id,), records=records, audit=(audit,)))
 
 
-def _question(item: JournalItem) -> CallbackQuery | None:
-    """What was asked; None for an item that another release wrote."""
+def _question(item: JournalItem) -> Callback | None:
+    """What was asked; None for a document, and for an item that another release wrote."""
+    if item.kind == "document":
+        return None
     try:
-        return CallbackQuery.model_validate_json(item.payload)
+        return (CallbackQuery if item.kind == "query" else CallbackAsk).model_validate_json(item.payload)
     except ValidationError:
         return None
 

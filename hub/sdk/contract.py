@@ -6,15 +6,15 @@ sees which. It opens no HTTP session of its own, never sleeps, never retries: it
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import structlog
-from pydantic import BaseModel, ConfigDict, IPvAnyNetwork
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
 
-from core.model import Answer, Change
+from core.model import Answer, Change, Metadata
 
 API_VERSION = 1
 
@@ -205,11 +205,14 @@ class Outcome:
 
 
 class Ask(BaseModel):
-    """What `POST /ask/{connector}` takes: a question in the connector's own form."""
+    """What `POST /ask/{connector}` takes: a question in the connector's own form. The hub sees to `callback_url`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    query: str
+    query: Annotated[str, Field(strict=True)]
+    callback_url: Annotated[str, Field(strict=True, max_length=2048)] | None = Field(
+        None, description="Where the answer is POSTed, signed and retried, instead of being waited for."
+    )
 
 
 # ---------------------------------------------------------------- what a connector can do
@@ -264,9 +267,23 @@ class Core(Protocol):
 
     async def query(self, text: str, *, filters: Mapping[str, Any] | None = None, top_k: int = 5) -> Answer: ...
 
+    async def metadata(
+        self, document_ids: Collection[str], *, as_of_version: int | None = None
+    ) -> Mapping[str, Metadata]:
+        """What is known about documents, by id; those that may not be seen are left out."""
+        ...
+
 
 @runtime_checkable
 class Answers(Protocol):
     """Answers `POST /ask/{connector}` in the connector's own form."""
 
     async def answer(self, ask: Ask, core: Core) -> BaseModel: ...
+
+
+@runtime_checkable
+class HasForm(Protocol):
+    """Beside `answer`: the model that an ask has to fit, so that one which does not is refused when it comes in.
+    Without it, an ask is anything that has a `query`."""
+
+    asks: type[Ask]

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import structlog
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from core.answering.filters import parse_filters
-from core.errors import AimeError, Busy, ConnectorError, Forbidden, InvalidInput, InvalidQuery, NotFound
+from core.errors import Forbidden, InvalidInput, InvalidQuery
 from core.index import Question
-from core.model import Answer, Status, Viewer
-from core.service import GraphService
+from core.model import Answer, Status
 from core.store.base import JournalItem
-from hub.callbacks import CallbackQuery
+from hub.callbacks import CallbackAsk, CallbackQuery
 from hub.net import check_url
-from hub.sdk import Answers, Ask
+from hub.sdk import Ask
 from hub.web.routes import Call, Reply, Route, reply
 
 TAG = "Questions"
 MAX_VERSION = 2**63 - 1
 MAX_URL = 2048
-ASK_SECONDS = 60.0
-"""How long a connector may take over a question."""
-
-log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 Version = Annotated[int, Field(ge=0, le=MAX_VERSION)]
 
@@ -95,7 +87,6 @@ async def _journal(call: Call, question: QueryRequest, callback_url: str) -> web
     filters = question.all_filters()
     # What can be seen to be wrong now is not left for the worker to find.
     Question(text=question.query, filters=parse_filters(filters))
-    principals = call.caller.viewer.principals
     payload = CallbackQuery(
         query=question.query,
         filters=filters,
@@ -104,11 +95,9 @@ async def _journal(call: Call, question: QueryRequest, callback_url: str) -> web
         as_of_version=question.as_of_version,
         newest=question.newest,
         callback_url=callback_url,
-        principals=None if principals is None else tuple(sorted(principals)),
+        principals=_principals(call),
     )
-    item = JournalItem(uuid.uuid4().hex, "query", payload.model_dump_json(), call.caller.actor)
-    await call.site.journal.put(item)
-    return reply(QueryAccepted(query_id=item.id), status=202)
+    return await _accept(call, "query", payload)
 
 
 def check_callback(call: Call, url: str) -> None:
@@ -122,40 +111,36 @@ def check_callback(call: Call, url: str) -> None:
         raise InvalidInput(error.message.removeprefix("callback_url: "), field="callback_url") from None
 
 
-class ViewerCore:
-    """The graph as a connector may ask it on a caller's behalf: it sees what the caller may see."""
-
-    def __init__(self, service: GraphService, viewer: Viewer, actor: str) -> None:
-        self._service = service
-        self._viewer = viewer
-        self._actor = actor
-
-    async def query(self, text: str, *, filters: Mapping[str, Any] | None = None, top_k: int = 5) -> Answer:
-        return await self._service.query(text, filters=filters, top_k=top_k, viewer=self._viewer, actor=self._actor)
-
-
 async def ask_connector(call: Call) -> web.StreamResponse:
     name = call.path("connector")
-    connector = call.site.hub.connector_for_ask(name)
-    if connector is None:
-        raise NotFound(f"there is no connector {name[:64]!r} that answers questions")
-    ask = await call.model(Ask)
-    core = ViewerCore(call.service, call.caller.viewer, call.caller.actor)
-    return reply(await _answer(connector, ask, core, name))
+    asking = call.site.hub.asking
+    ask = await call.model(asking.form(name))
+    if ask.callback_url is not None:
+        return await _journal_ask(call, name, ask, ask.callback_url)
+    return reply(await asking.ask(name, ask, viewer=call.caller.viewer, actor=call.caller.actor))
 
 
-async def _answer(connector: Answers, ask: Ask, core: ViewerCore, name: str) -> BaseModel:
-    """What the connector answers, in time. A defect of its own is told as one: the caller did nothing wrong."""
-    try:
-        async with asyncio.timeout(ASK_SECONDS):
-            return await connector.answer(ask, core)
-    except AimeError:
-        raise
-    except TimeoutError:
-        raise Busy(f"connector {name!r} took longer than {ASK_SECONDS:.0f} s") from None
-    except Exception as error:
-        log.exception("question not answered", connector=name)
-        raise ConnectorError(f"connector {name!r} failed on this question") from error
+async def _journal_ask(call: Call, name: str, ask: Ask, callback_url: str) -> web.Response:
+    check_callback(call, callback_url)
+    Question(text=ask.query)
+    payload = CallbackAsk(
+        connector=name,
+        ask=ask.model_dump(mode="json", exclude={"callback_url"}, exclude_unset=True),
+        callback_url=callback_url,
+        principals=_principals(call),
+    )
+    return await _accept(call, "ask", payload)
+
+
+def _principals(call: Call) -> tuple[str, ...] | None:
+    principals = call.caller.viewer.principals
+    return None if principals is None else tuple(sorted(principals))
+
+
+async def _accept(call: Call, kind: Literal["query", "ask"], payload: CallbackQuery | CallbackAsk) -> web.Response:
+    item = JournalItem(uuid.uuid4().hex, kind, payload.model_dump_json(), call.caller.actor)
+    await call.site.journal.put(item)
+    return reply(QueryAccepted(query_id=item.id), status=202)
 
 
 ROUTES = (
@@ -180,9 +165,12 @@ ROUTES = (
         "Ask in a connector's own form",
         TAG,
         "read",
-        {200: Reply("The answer, in the connector's form.")},
+        {
+            200: Reply("The answer, in the connector's form."),
+            202: Reply("In the durable journal (`callback_url`).", QueryAccepted),
+        },
         body=Ask,
-        problems=(400, 404, 408, 413, 415, 422, 502),
+        problems=(400, 404, 408, 413, 415, 422, 429, 502, 507),
         path_notes={"connector": "The instance's name in the configuration."},
     ),
 )

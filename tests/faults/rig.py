@@ -18,6 +18,7 @@ import aiohttp
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from core.store.sqlite import SqliteStore
 from core.store.sqlite.lock import read_holder
 
 BYTECODE = Path(__file__).parents[2] / "build" / "test-bytecode"
@@ -153,6 +154,15 @@ class HubProcess:
         """Whatever happened: leave no process behind."""
         if self._process is not None and self._process.returncode is None:
             await self.kill()
+
+
+async def journalled(path: Path) -> int:
+    """How many items wait."""
+    store = SqliteStore(f"sqlite:{path}")
+    await store.open()
+    items = await store.journal(1000)
+    await store.close()
+    return len(items)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from core.model import Op
 from core.service import create_graph_service
-from core.store.sqlite import SqliteStore
-from tests.faults.rig import HubProcess, Receiver, config, until
+from tests.faults.rig import HubProcess, Receiver, config, journalled, until
 
 ACCEPTED = 40
 SETTLE_SECONDS = 30.0
@@ -58,15 +56,6 @@ async def test_documents_and_questions_that_were_accepted_survive_a_kill_and_are
     assert Counter((entry.op, entry.document_id) for entry in log) == {
         (Op.UPSERT, document(n)["document_id"]): 1 for n in range(ACCEPTED)
     }
-
-
-async def journalled(path: Path) -> int:
-    """How many items wait."""
-    store = SqliteStore(f"sqlite:{path}")
-    await store.open()
-    items = await store.journal(1000)
-    await store.close()
-    return len(items)
 
 
 def document(number: int) -> dict[str, str]:

@@ -109,6 +109,24 @@ def test_the_version_is_that_of_the_installed_package(aime: Run) -> None:
     assert (outcome.code, outcome.out) == (0, f"aime-hub {version('aime-hub')}\n")
 
 
+@pytest.mark.parametrize("said", ["document", "option", "configuration"])
+def test_a_language_comes_from_the_document_the_option_or_the_configuration(aime: Run, folder: Path, said: str) -> None:
+    documents: list[dict[str, Any]] = [
+        {"_id": "1", "text": "Rechnungen werden am ersten Tag des Monats verschickt."},
+        {"_id": "2", "text": "Die Bibliothek bleibt an Feiertagen geschlossen."},
+    ]
+    if said == "document":
+        documents = [{**document, "metadata": {"language": "de"}} for document in documents]
+    if said == "configuration":
+        (folder / "plugins.toml").write_text('[hub]\nlanguage = "german"\n')
+    option = ("--language", "de") if said == "option" else ()
+    assert aime("ingest", corpus(folder, *documents), *option).code == 0
+    answer = aime("query", "Wann wird meine Rechnung verschickt?", "--json").json
+    assert answer["sources"][0]["document_id"] == "1"
+    assert answer["answer"] == documents[0]["text"]
+    assert answer["validation"]["components"]["coverage"] == 1, "Rechnung is a form of Rechnungen"
+
+
 def test_texts_of_a_folder_are_named_by_their_path_and_given_the_source(aime: Run, folder: Path) -> None:
     (folder / "notes" / "rivers").mkdir(parents=True)
     (folder / "notes" / "rivers" / "rhine.md").write_text("# The Rhine\n\nThe Rhine flows into the North Sea.")

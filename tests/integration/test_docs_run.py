@@ -95,9 +95,13 @@ async def test_the_question_of_the_readme_is_answered_from_the_document_of_the_r
 
 
 README_ANSWERS = {
-    "How does a command find the running hub?": "Its lock file `STORE.lock` names who has it, so that a command finds",
-    "Does the default need a server?": "The default needs no server, no key and no model",
+    "How does a command find the running hub?": (
+        "Its lock file `STORE.lock` names who has it, so that a command finds",
+        "If a hub runs on that store, the command finds it",
+    ),
+    "Does the default need a server?": ("The default needs no server, no key and no model",),
 }
+"""How a right answer may begin: the documentation says some things in two places."""
 
 
 def readme_command(name: str) -> list[list[str]]:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.analysis import analyse, entity, entity_id, normalise, text_of, title_name
+from core.analysis import analyse, text_of, title_name
 from core.analysis.sentences import sentence_starts
 from core.model import ChunkDraft, Document, EntityType
+from core.naming import entity, entity_id, normalise
 
 PIECES = [
     "Dr. Ada Lovelace met J. K. Rowling. ",
@@ -81,6 +82,12 @@ def test_every_mention_lies_within_its_sentence(content: str) -> None:
 def test_analysis_is_a_function_of_the_document_alone_and_travels_between_processes(content: str) -> None:
     document = parse(content, title="A Title")
     assert analyse(pickle.loads(pickle.dumps(document))) == pickle.loads(pickle.dumps(analyse(document)))
+
+
+@given(texts, st.sampled_from(EntityType))
+def test_an_entity_is_a_function_of_its_type_and_label(label: str, type_: EntityType) -> None:
+    named = entity(label, type_)
+    assert named is None or entity(named.label, type_) == named
 
 
 @given(texts)

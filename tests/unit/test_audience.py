@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from core.analysis.languages import ENGLISH
 from core.index.audience import Audience, Postings
 from core.index.lexical import Lexical
 
@@ -22,7 +23,7 @@ def texts(count: int) -> list[str]:
 def lexical(chunks: list[str]) -> Lexical:
     index = Lexical(None)
     for number, text in enumerate(chunks):
-        index.add(text, number)
+        index.add(text, number, ENGLISH)
         if number == len(chunks) // 2:
             index.commit()
     index.commit()
@@ -41,10 +42,10 @@ def audience(index: Lexical, visible: np.ndarray) -> Audience:  # type: ignore[t
 def test_who_sees_everything_gets_the_scores_that_tantivy_gives(whole: Lexical) -> None:
     everything = np.arange(whole.count)
     scores = audience(whole, everything).scores(TERMS, np.ones(whole.count, np.bool_), whole.count)
-    positions, expected = whole.search(TERMS, everything, whole.count)
+    positions, expected = whole.search(TERMS, everything, whole.count, ENGLISH)
     assert len(positions) == np.count_nonzero(scores) > 100
     assert scores[positions] == pytest.approx(expected, rel=1e-5)
-    assert audience(whole, everything).idf(TERMS) == pytest.approx(whole.idf(TERMS))
+    assert audience(whole, everything).idf(TERMS) == pytest.approx(whole.idf(TERMS, ENGLISH))
 
 
 def test_who_sees_a_part_gets_the_scores_of_an_index_that_holds_that_part_alone(whole: Lexical) -> None:

@@ -143,6 +143,9 @@ kind = "webhook"
         ('[connectors.a]\nkind="feed"\nallow_networks=["10.0.0.0/8",\n"x"]', 4, "connectors.a.allow_networks.1"),
         ('[hub]\ncallbacks.secret = "not base64!"', 2, "hub.callbacks.secret"),
         ('[hub]\nlisten = "127.0.0.1"', 2, "HOST:PORT"),
+        ('[hub]\nlanguage = "the usual one"', 2, "must name a language"),
+        ('[connectors.a]\nkind="feed"\nanswers.form = "poem"', 3, "'support' or 'research'"),
+        ('[connectors.a]\nkind="feed"\nanswers.sources = ["a"]', 3, "answers.form"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(write: Write, text: str, line: int, words: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from core.analysis import entity_id
 from core.answering.filters import parse_filters
 from core.errors import InvalidQuery, NotFound, StoreCorrupt
 from core.index import Index, Question, Ranking
 from core.model import EVERYONE, OPERATOR, EntityType, LogEntry, Viewer
+from core.naming import entity_id
 from tests.unit.graph_log import GraphLog
 
 ADA = entity_id(EntityType.NAME, "ada lovelace")

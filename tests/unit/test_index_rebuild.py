@@ -42,7 +42,9 @@ accesses = st.sampled_from([None, ("staff",), ()])
 documents = st.tuples(
     document_ids,
     contents,
-    st.fixed_dictionaries({}, optional={"title": st.sampled_from(TITLES), "access": accesses}),
+    st.fixed_dictionaries(
+        {}, optional={"title": st.sampled_from(TITLES), "access": accesses, "language": st.sampled_from(["de", "ja"])}
+    ),
 )
 
 

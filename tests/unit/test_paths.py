@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.analysis import entity_id
 from core.errors import NotFound
 from core.index import Index, Step
 from core.model import EVERYONE, OPERATOR, EntityType, Viewer
+from core.naming import entity_id
 from tests.unit.graph_log import GraphLog
 
 PEOPLE = ["Ada Lovelace", "Charles Babbage", "Mary Somerville", "John Herschel", "Luigi Menabrea", "George Boole"]

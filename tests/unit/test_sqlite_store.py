@@ -12,8 +12,11 @@ import apsw
 import pytest
 
 from core.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreTooNew, StoreUnavailable
+from core.model import EntityType, Mention, Relation
+from core.naming import entity
 from core.store.base import AuditRecord, ChangeSet
 from core.store.sqlite import SqliteStore
+from core.store.sqlite.connection import APPLICATION_ID, migrations
 from core.store.sqlite.lock import Holder, read_holder
 
 HOLD = """
@@ -28,6 +31,21 @@ async def main():
     await asyncio.Event().wait()
 
 asyncio.run(main())
+"""
+
+
+FIRST_SCHEMA = dict(migrations())[1]
+"""What the first release made, so that an upgrade starts from the real thing."""
+WRITTEN_THEN = """
+    INSERT INTO log VALUES (1, 'upsert', 'a', NULL, NULL, 0.0);
+    INSERT INTO documents
+        VALUES (1, NULL, 'a', x'00', '{"title": "Ada"}', 'api', x'0100000000000000', x'0000000000000000');
+    INSERT INTO chunks VALUES (1, 1, 'a', x'00', 'Ada wrote.', x'000000000a000000');
+    INSERT INTO entities VALUES (:ada, 'name', 'ada', 'Ada'), (:tag, 'tag', 'history', 'History');
+    INSERT INTO mentions VALUES (1, 0, :ada, -1, -1, -1, 'title', 1.0), (1, 1, :tag, -1, -1, -1, 'tag', 1.0),
+        (1, 2, :ada, 0, 0, 3, 'span', 1.0);
+    INSERT INTO relations VALUES (1, 0, :ada, 'tag', :tag, -1);
+    UPDATE graph SET version = 1, next_chunk = 2;
 """
 
 
@@ -51,6 +69,31 @@ async def test_a_second_process_is_refused_with_the_name_of_the_first(tmp_path: 
     assert read_holder(path) == Holder(os.getpid())
     await store.close()
     assert read_holder(path) is None
+
+
+async def test_a_store_of_the_first_schema_is_upgraded_with_all_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    ada, tag = entity("Ada"), entity("History", EntityType.TAG)
+    assert ada is not None
+    assert tag is not None
+    db = apsw.Connection(str(path))
+    db.execute(FIRST_SCHEMA)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
+    db.execute(WRITTEN_THEN, {"ada": ada.id, "tag": tag.id})
+    db.close()
+    store = SqliteStore(f"sqlite:{path}")
+    await store.open()
+
+    [entry] = await store.changes(0, 10, content=True)
+
+    assert entry.chunks[0].text == "Ada wrote."
+    assert entry.chunks[0].mentions == (
+        Mention(ada, -1, -1, -1, "title"),
+        Mention(tag, -1, -1, -1, "tag"),
+        Mention(ada, 0, 0, 3, "span"),
+    )
+    assert entry.chunks[0].relations == (Relation(ada, "tag", tag),)
+    await store.close()
 
 
 async def test_the_lock_file_is_readable_by_its_owner_only_and_hides_its_token(tmp_path: Path) -> None:

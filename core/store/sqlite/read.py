@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection
 
 import apsw
 
 from core.errors import VersionUnavailable
-from core.model import Entity, LogEntry, Mention, Op, Relation, StoredChunk, StoredDocument
+from core.model import LogEntry, Mention, Op, Relation, StoredChunk, StoredDocument
 from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, JournalSize, StoredAuditRecord
+from core.store.evidence import unpack_mentions, unpack_relations
 from core.store.sqlite import rows
 from core.store.sqlite.rows import DELIVERY, DOCUMENT, OPENED, as_list, select
 
@@ -113,17 +113,12 @@ def chunks(db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None) -
 def evidence(
     db: apsw.Connection, chunk_ids: Collection[int]
 ) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
-    mentions, relations = _mentions(db, list(chunk_ids))
-    return {id_: (tuple(mentions.get(id_, ())), tuple(relations.get(id_, ()))) for id_ in chunk_ids}
-
-
-def entities(db: apsw.Connection, entity_ids: Collection[int]) -> dict[int, Entity]:
     found = select(
         db,
-        "SELECT id, type, name, label FROM entities WHERE id IN (SELECT value FROM json_each(?))",
-        (as_list(entity_ids),),
+        "SELECT id, mentions, relations FROM chunks WHERE id IN (SELECT value FROM json_each(?))",
+        (as_list(chunk_ids),),
     )
-    return {row[0]: rows.entity(row) for row in found}
+    return {id_: (unpack_mentions(mentions), unpack_relations(relations)) for id_, mentions, relations in found}
 
 
 def changes(db: apsw.Connection, after: int, limit: int, content: bool, began: int | None) -> list[LogEntry]:
@@ -177,14 +172,14 @@ def _created_chunks(db: apsw.Connection, opened: dict[int, StoredDocument]) -> d
         row
         for row in select(
             db,
-            f"SELECT v_from, {CHUNK} FROM chunks WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            f"SELECT v_from, {CHUNK}, mentions, relations FROM chunks"
+            " WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
             (as_list(places),),
         )
         if row[0] in opened and row[1] in places
     ]
-    mentions, relations = _mentions(db, [row[1] for row in found])
     created: dict[int, list[StoredChunk]] = defaultdict(list)
-    for v_from, id_, document_id, text, sentences in found:
+    for v_from, id_, document_id, text, sentences, mentions, relations in found:
         document = opened[v_from]
         ordinal = document.chunk_ids.index(id_) if places[id_][0] != v_from else places[id_][1]
         created[v_from].append(
@@ -195,41 +190,11 @@ def _created_chunks(db: apsw.Connection, opened: dict[int, StoredDocument]) -> d
                 start=document.chunk_starts[ordinal],
                 text=text,
                 sentences=rows.unpack_pairs(sentences),
-                mentions=tuple(mentions.get(id_, ())),
-                relations=tuple(relations.get(id_, ())),
+                mentions=unpack_mentions(mentions),
+                relations=unpack_relations(relations),
             )
         )
     return created
-
-
-def _mentions(
-    db: apsw.Connection, chunk_ids: Sequence[int]
-) -> tuple[dict[int, list[Mention]], dict[int, list[Relation]]]:
-    ids = as_list(chunk_ids)
-    of_mentions: dict[int, list[Any]] = defaultdict(list)
-    of_relations: dict[int, list[Any]] = defaultdict(list)
-    wanted: set[int] = set()
-    for row in select(
-        db,
-        'SELECT chunk, entity, sentence, start, "end", extractor, confidence FROM mentions'
-        " WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY chunk, n",
-        (ids,),
-    ):
-        of_mentions[row[0]].append(row)
-        wanted.add(row[1])
-    for row in select(
-        db,
-        "SELECT chunk, subject, predicate, object, sentence FROM relations"
-        " WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY chunk, n",
-        (ids,),
-    ):
-        of_relations[row[0]].append(row)
-        wanted.update((row[1], row[3]))
-    known = entities(db, wanted)
-    return (
-        {chunk: [rows.mention(row, known) for row in found] for chunk, found in of_mentions.items()},
-        {chunk: [rows.relation(row, known) for row in found] for chunk, found in of_relations.items()},
-    )
 
 
 # ---------------------------------------------------------------- the small tables

@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-from core.model import Entity, EntityType, Mention, Metadata, Relation, StoredDocument
+from core.model import Metadata, StoredDocument
 from core.store.base import Attempt, AuditRecord, Delivery, DeliveryState, StoredAuditRecord
 
 Row = Sequence[Any]
@@ -62,25 +62,6 @@ def document(row: Row) -> StoredDocument:
         chunk_ids=unpack(chunk_ids),
         chunk_starts=unpack(chunk_starts),
     )
-
-
-_ENTITY_TYPES = {type_.value: type_ for type_ in EntityType}
-
-
-def entity(row: Row) -> Entity:
-    id_, type_, name, label = row
-    return Entity(id_, _ENTITY_TYPES[type_], name, label)
-
-
-def mention(row: Row, entities: dict[int, Entity]) -> Mention:
-    """From chunk, entity, sentence, start, end, extractor, confidence."""
-    return Mention(entities[row[1]], row[2], row[3], row[4], row[5], row[6])
-
-
-def relation(row: Row, entities: dict[int, Entity]) -> Relation:
-    """From chunk, subject, predicate, object, sentence."""
-    _, subject, predicate, object_, sentence = row
-    return Relation(entities[subject], predicate, entities[object_], sentence)
 
 
 def delivery(row: Row) -> Delivery:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from core.errors import StoreUnavailable
-from core.model import Entity, LogEntry, Mention, Relation, StoredChunk, StoredDocument
+from core.model import LogEntry, Mention, Relation, StoredChunk, StoredDocument
 from core.store.base import (
     Attempt,
     ChangeSet,
@@ -22,7 +22,7 @@ from core.store.base import (
 from core.store.sqlite import read, rows
 from core.store.sqlite.connection import Connection, migrate, resolve
 from core.store.sqlite.lock import StoreLock
-from core.store.sqlite.write import KnownEntities, collect, write_group
+from core.store.sqlite.write import collect, write_group
 
 
 class SqliteStore:
@@ -34,7 +34,6 @@ class SqliteStore:
     def __init__(self, url: str) -> None:
         self.path = resolve(url)
         self._lock = None if self.path == ":memory:" else StoreLock(Path(self.path))
-        self._known_entities = KnownEntities()
         self._writer = Connection(self.path)
         # Two connections to ":memory:" would be two databases.
         self._reader = Connection(self.path) if self._lock else self._writer
@@ -73,10 +72,10 @@ class SqliteStore:
     # -- writing
 
     async def commit(self, group: Sequence[ChangeSet]) -> list[list[LogEntry]]:
-        return await self._writer.run(write_group, group, time.time(), self._known_entities)
+        return await self._writer.run(write_group, group, time.time())
 
     async def gc(self, before: int) -> int:
-        return await self._writer.run(collect, before, self._known_entities)
+        return await self._writer.run(collect, before)
 
     # -- reading
 
@@ -105,9 +104,6 @@ class SqliteStore:
 
     async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
         return await self._reader.run(read.evidence, chunk_ids)
-
-    async def entities(self, entity_ids: Collection[int]) -> dict[int, Entity]:
-        return await self._reader.run(read.entities, entity_ids)
 
     async def changes(
         self, after: int, limit: int, *, content: bool = False, began: int | None = None

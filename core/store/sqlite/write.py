@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import apsw
 
 from core.errors import CommitConflict
-from core.model import ChunkDraft, Entity, LogEntry, Op, Relation, StoredChunk, StoredDocument
+from core.model import ChunkDraft, LogEntry, Op, StoredChunk, StoredDocument
 from core.store.base import AuditRecord, ChangeSet, PreparedChange
+from core.store.evidence import pack_mentions, pack_relations
 from core.store.sqlite.connection import transaction
 from core.store.sqlite.rows import as_list, moment, pack, pack_pairs, select, unpack
 
@@ -45,57 +46,22 @@ class _Rows:
     closed: list[tuple[int, int]] = field(default_factory=list)
     documents: list[tuple[Any, ...]] = field(default_factory=list)
     chunks: list[tuple[Any, ...]] = field(default_factory=list)
-    mentions: list[tuple[Any, ...]] = field(default_factory=list)
-    relations: list[tuple[Any, ...]] = field(default_factory=list)
-    entities: dict[int, Entity] = field(default_factory=dict)
     audit: list[tuple[Any, ...]] = field(default_factory=list)
 
 
-class KnownEntities:
-    """Ids of entities that are certainly stored, so that writing their mentions need not try to store them again."""
-
-    LIMIT = 500_000
-
-    def __init__(self) -> None:
-        self._ids: set[int] = set()
-
-    def unknown(self, entities: dict[int, Entity]) -> list[Entity]:
-        return [entities[id_] for id_ in sorted(entities.keys() - self._ids)]
-
-    def add(self, ids: Iterable[int]) -> None:
-        """Only after their commit."""
-        if len(self._ids) > self.LIMIT:
-            self._ids.clear()
-        self._ids.update(ids)
-
-    def forget(self) -> None:
-        self._ids.clear()
-
-
-def write_group(
-    db: apsw.Connection, group: Sequence[ChangeSet], now: float, known: KnownEntities
-) -> list[list[LogEntry]]:
+def write_group(db: apsw.Connection, group: Sequence[ChangeSet], now: float) -> list[list[LogEntry]]:
     """Write all of it or nothing; for each set, the log entries of its changes. Raises CommitConflict."""
-    writer = _GroupWriter(db, now, known)
     with transaction(db):
-        entries = writer.write(group)
-    known.add(writer.entities)
-    return entries
+        return _GroupWriter(db, now).write(group)
 
 
 class _GroupWriter:
-    def __init__(self, db: apsw.Connection, now: float, known: KnownEntities) -> None:
+    def __init__(self, db: apsw.Connection, now: float) -> None:
         self._db = db
         self._now = now
-        self._known = known
         self._rows = _Rows()
         self._version = 0
         self._next_chunk = 0
-
-    @property
-    def entities(self) -> Iterable[int]:
-        """Ids of all that the group mentions."""
-        return self._rows.entities
 
     def write(self, group: Sequence[ChangeSet]) -> list[list[LogEntry]]:
         self._version, self._next_chunk = select(self._db, "SELECT version, next_chunk FROM graph")[0]
@@ -226,20 +192,20 @@ class _GroupWriter:
 
     def _new_chunk(self, draft: ChunkDraft, document_id: str, version: int) -> int:
         id_: int = self._next_chunk
-        rows = self._rows
         self._next_chunk += 1
-        rows.chunks.append((id_, version, document_id, draft.hash, draft.text, pack_pairs(draft.sentences)))
-        for n, (entity, *found) in enumerate(draft.mentions):
-            rows.entities[entity.id] = entity
-            rows.mentions.append((id_, n, entity.id, *found))
-        for n, relation in enumerate(draft.relations):
-            rows.relations.append(self._relation_row(id_, n, relation))
+        self._rows.chunks.append(
+            (
+                id_,
+                version,
+                document_id,
+                draft.hash,
+                draft.text,
+                pack_pairs(draft.sentences),
+                pack_mentions(draft.mentions),
+                pack_relations(draft.relations),
+            )
+        )
         return id_
-
-    def _relation_row(self, chunk: int, n: int, relation: Relation) -> tuple[Any, ...]:
-        self._rows.entities[relation.subject.id] = relation.subject
-        self._rows.entities[relation.object.id] = relation.object
-        return (chunk, n, relation.subject.id, relation.predicate, relation.object.id, relation.sentence)
 
     def _audit_row(self, record: AuditRecord, version: int | None = None) -> tuple[Any, ...]:
         detail = record.detail if version is None else {**record.detail, "graph_version": version}
@@ -250,10 +216,6 @@ class _GroupWriter:
         self._each("UPDATE documents SET v_to = ? WHERE v_from = ?", rows.closed)
         self._insert(DOCUMENT, rows.documents)
         self._insert("chunks", rows.chunks)
-        entities = self._known.unknown(rows.entities)
-        self._insert("entities", entities, "ON CONFLICT DO NOTHING")
-        self._insert("mentions", rows.mentions)
-        self._insert("relations", rows.relations)
         self._insert("log", rows.log)
         self._db.execute("UPDATE graph SET version = ?, next_chunk = ?", (self._version, self._next_chunk))
 
@@ -315,9 +277,8 @@ def _portions(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Sequence[t
         start = end
 
 
-def collect(db: apsw.Connection, before: int, known: KnownEntities) -> int:
+def collect(db: apsw.Connection, before: int) -> int:
     """Drop what no version >= `before` sees; the number of document versions dropped."""
-    known.forget()
     with transaction(db):
         version, floor = select(db, "SELECT version, floor FROM graph")[0]
         before = min(before, version)
@@ -333,7 +294,7 @@ def collect(db: apsw.Connection, before: int, known: KnownEntities) -> int:
 
 
 def _collect_chunks(db: apsw.Connection, before: int) -> None:
-    """Chunks, mentions, relations and entities that only the versions to be dropped hold."""
+    """Chunks that only the versions to be dropped hold."""
     gone: set[int] = set()
     kept: dict[int, int] = {}
     touched: set[str] = set()
@@ -349,11 +310,4 @@ def _collect_chunks(db: apsw.Connection, before: int) -> None:
     gone -= kept.keys()
     # A chunk belongs to the version that created it; when that one goes, to the oldest that still holds it.
     db.executemany("UPDATE chunks SET v_from = max(v_from, ?) WHERE id = ?", [(v, id_) for id_, v in kept.items()])
-    rows = [(id_,) for id_ in sorted(gone)]
-    db.executemany("DELETE FROM chunks WHERE id = ?", rows)
-    db.executemany("DELETE FROM mentions WHERE chunk = ?", rows)
-    db.executemany("DELETE FROM relations WHERE chunk = ?", rows)
-    db.execute(
-        "DELETE FROM entities WHERE id NOT IN (SELECT entity FROM mentions)"
-        " AND id NOT IN (SELECT subject FROM relations) AND id NOT IN (SELECT object FROM relations)"
-    )
+    db.executemany("DELETE FROM chunks WHERE id = ?", [(id_,) for id_ in sorted(gone)])

@@ -73,8 +73,9 @@ async def test_an_instance_shows_what_it_can_do(tmp_path: Path) -> None:
     async with running(tmp_path, {"s": Source(), "h": Hook(lambda _: [])}) as hub:
         assert hub.instances["s"].modes == ("pulls",)
         assert hub.instances["h"].modes == ("receives",)
-        assert hub.connector_for_ask("s") is None
-        assert hub.connector_for_ask("nobody") is None
+        for name in ("s", "nobody"):
+            with pytest.raises(NotFound, match="answers questions"):
+                hub.answering(name)
         for call in (hub.check, hub.pause, hub.resume):
             with pytest.raises(NotFound):
                 await call("nobody")

@@ -1,0 +1,78 @@
+"""The words that texts are made of: each is looked at once, however often it occurs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.index.columns import Column, ranges
+
+REMEMBERED_WORDS = 200_000
+"""Beyond that many, all are forgotten, and looked at again as they come."""
+
+Numbers = npt.NDArray[np.int32]
+Tokens = npt.NDArray[np.int32]
+
+_UNKNOWN = -1
+
+
+class Vocabulary:
+    """A number for each word, and for each number the word's hash and its tokens. `tokenise` finds the tokens of many
+    words: all of them one after the other, and where each word's begin.
+
+    Numbers are good until the next `learn`."""
+
+    def __init__(self, tokenise: Callable[[Sequence[str]], tuple[Tokens, npt.NDArray[Any]]]) -> None:
+        self._tokenise = tokenise
+        self._forget()
+
+    def _forget(self) -> None:
+        self._number: dict[str, int] = {}
+        self._words: list[str] = []
+        self._hash = Column(np.int64)
+        self._token = Column(np.int32)
+        self._first = Column(np.int64)
+        self._length = Column(np.int32)
+
+    def learn(self, texts: Iterable[Sequence[str]]) -> None:
+        """Have a number for every word of these texts."""
+        words = set().union(*texts)
+        unknown = words.difference(self._number)
+        if len(self._number) + len(unknown) > REMEMBERED_WORDS:
+            self._forget()
+            unknown = words
+        for number, word in enumerate(unknown, len(self._words)):
+            self._number[word] = number
+        self._words.extend(unknown)
+        # `hash` is keyed anew in each process, and these never leave it.
+        self._hash.extend_array(np.fromiter([hash(word.lower()) for word in unknown], np.int64, len(unknown)))
+        # Only what is embedded needs tokens; after a restart most texts are embedded already.
+        self._first.extend_array(np.zeros(len(unknown), np.int64))
+        self._length.extend_array(np.full(len(unknown), _UNKNOWN, np.int32))
+
+    def numbers(self, words: Sequence[str]) -> Numbers:
+        """The numbers of words that were learned, shape (n)."""
+        return np.fromiter(map(self._number.__getitem__, words), np.int32, len(words))
+
+    def hashes(self, numbers: Numbers) -> npt.NDArray[np.uint64]:
+        """A hash of each word's lower case, shape (n)."""
+        return self._hash.values[numbers].view(np.uint64)
+
+    def tokens(self, numbers: Numbers) -> tuple[Tokens, npt.NDArray[np.int64]]:
+        """The tokens of these words, one after the other, and shape (n + 1), where each word's begin and end."""
+        lengths = self._length.values[numbers]
+        if (lengths == _UNKNOWN).any():
+            self._find_tokens(np.unique(numbers[lengths == _UNKNOWN]))
+            lengths = self._length.values[numbers]
+        ends = np.zeros(len(numbers) + 1, np.int64)
+        np.cumsum(lengths, out=ends[1:])
+        return self._token.values[ranges(self._first.values[numbers], lengths)], ends
+
+    def _find_tokens(self, numbers: Numbers) -> None:
+        tokens, starts = self._tokenise([self._words[number] for number in numbers.tolist()])
+        self._first.values[numbers] = len(self._token) + starts
+        self._length.values[numbers] = np.diff(starts, append=len(tokens))
+        self._token.extend_array(tokens)
