@@ -472,8 +472,70 @@ class Neighbour(NamedEntity):
     chunks: int
 
 
+class EntityMention(BaseModel):
+    """One place that names an entity. `sentence` is the sentence around it, verbatim, and `start` and `end` are where
+    the name itself stands in the document's text (characters)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    document_id: str
+    chunk_id: int
+    ordinal: int
+    start: int
+    end: int
+    sentence: str
+    extractor: str
+
+
+class EntityRelation(BaseModel):
+    """What documents state of an entity, or of another to which it is the object; `documents` is how many do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    subject: NamedEntity
+    predicate: str
+    object: NamedEntity
+    documents: int
+
+
 class EntityView(EntitySummary):
-    """An entity, where it is named and what beside: the most frequent first."""
+    """An entity, where it is named and what beside: the most frequent first. `mentions` are the first places, and
+    `relations` what those documents state."""
 
     named_in: tuple[EntityDocument, ...]
     neighbours: tuple[Neighbour, ...]
+    mentions: tuple[EntityMention, ...] = ()
+    relations: tuple[EntityRelation, ...] = ()
+
+
+Named = Literal["text", "title", "author", "product", "tag", "doi", "url"]
+"""Where a chunk names an entity: in its text, or in this field of its document's metadata."""
+
+
+class PathStep(BaseModel):
+    """Two entities that one chunk names. `quote` is the document's text from `start` to `end` (characters): whole
+    sentences, from the one that names the first to the one that names the second. Where the metadata alone names one of
+    them, it is a sentence of the other; where it names both, the chunk's first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: NamedEntity
+    first_in: Named
+    second: NamedEntity
+    second_in: Named
+    document_id: str
+    title: str | None
+    chunk_id: int
+    ordinal: int
+    start: int
+    end: int
+    quote: str
+
+
+class Paths(BaseModel):
+    """Chains between two entities, all of the same, shortest length; none where there is no chain that short."""
+
+    model_config = ConfigDict(frozen=True)
+
+    paths: tuple[tuple[PathStep, ...], ...]
+    graph_version: int

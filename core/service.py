@@ -17,6 +17,7 @@ from core.answering.cache import AnswerCache
 from core.answering.compose import compose
 from core.answering.filters import Filters, parse_filters
 from core.errors import InvalidDocument, InvalidInput, InvalidQuery, NotFound, StoreError, VersionUnavailable
+from core.explore import Explorer
 from core.index import Question
 from core.model import (
     DEFAULT_MAX_CONTENT_BYTES,
@@ -32,6 +33,7 @@ from core.model import (
     Hit,
     LogEntry,
     Metadata,
+    Paths,
     ProcessResult,
     StoredDocument,
     Upsert,
@@ -107,6 +109,7 @@ class GraphService:
         directory = None if store.path == ":memory:" else Path(f"{store.path}-index")
         self._reader = Reader(store, directory, self._writer, language_code(options.language))
         self._answers = AnswerCache()
+        self._explorer = Explorer(store, self._reader)
 
     async def open(self) -> None:
         await self.store.open()
@@ -235,18 +238,21 @@ class GraphService:
         top_k: int = 5,
         min_version: int | None = None,
         as_of_version: int | None = None,
+        newest: bool | None = None,
         viewer: Viewer = OPERATOR,
         actor: str = "api",
     ) -> Answer:
-        """Answer from what `viewer` may see, with every commit acknowledged before the call. Asked again before the
-        graph changes, a question gets the answer that is kept of it; each answer is in the audit trail.
+        """Answer from what `viewer` may see, with every commit acknowledged before the call. Of equally relevant
+        documents the newest come first if `newest` says so, or is None and the question asks for the latest. Asked
+        again before the graph changes, a question gets the answer that is kept of it; each answer is in the audit
+        trail.
 
         Raises:
             InvalidQuery: the question, a filter or an option does not fit.
             VersionUnavailable: `as_of_version` was collected, or is not written yet.
             VersionTimeout: the index did not reach `min_version` in time.
         """
-        question = _question(text, filters, top_k, as_of_version, viewer)
+        question = _question(text, filters, top_k, as_of_version, viewer, newest)
         await self._reach(question, min_version)
         edition = self._reader.edition
         answer = self._answers.get(edition, question)
@@ -274,9 +280,10 @@ class GraphService:
         top_k: int = 10,
         viewer: Viewer = OPERATOR,
         as_of_version: int | None = None,
+        newest: bool | None = None,
     ) -> list[Hit]:
         """The `top_k` best documents for a question, each with its best chunk."""
-        question = _question(text, filters, top_k, as_of_version, viewer)
+        question = _question(text, filters, top_k, as_of_version, viewer, newest)
         await self._reach(question, None)
         ranking = await self._reader.ask(lambda index: index.search(question))
         return list(ranking.documents[:top_k])
@@ -381,15 +388,20 @@ class GraphService:
     async def entities(self, *, text: str = "", limit: int = 50, viewer: Viewer = OPERATOR) -> list[EntitySummary]:
         """Entities whose name begins with or contains `text`, the most mentioned first."""
         await self._reader.reach(self._writer.head, BACKLOG_SECONDS)
-        return await self._reader.ask(lambda index: index.entities(text, limit, viewer))
+        return await self._explorer.entities(text, limit, viewer)
 
     async def entity(self, entity_id: int, *, viewer: Viewer = OPERATOR) -> EntityView:
-        """One entity with its documents and neighbours. Raises NotFound."""
+        """One entity with its documents, neighbours, mentions and relations. Raises NotFound."""
         await self._reader.reach(self._writer.head, BACKLOG_SECONDS)
-        view = await self._reader.ask(lambda index: index.entity(entity_id, viewer))
-        if view is None:
-            raise NotFound(f"there is no entity {entity_id:016x}")
-        return view
+        return await self._explorer.entity(entity_id, viewer)
+
+    async def paths(
+        self, first: int, last: int, *, max_length: int = 3, limit: int = 10, viewer: Viewer = OPERATOR
+    ) -> Paths:
+        """The shortest chains of chunks from one entity to another, at most `limit`, each of at most `max_length`
+        steps. Raises NotFound, InvalidInput."""
+        await self._reader.reach(self._writer.head, BACKLOG_SECONDS)
+        return await self._explorer.paths(first, last, max_length, limit, viewer)
 
     # -- state
 
@@ -442,10 +454,17 @@ def _checked(change: Change) -> Change:
     return change
 
 
-def _question(text: str, filters: Mapping[str, Any] | None, top_k: int, as_of: int | None, viewer: Viewer) -> Question:
+def _question(
+    text: str,
+    filters: Mapping[str, Any] | None,
+    top_k: int,
+    as_of: int | None,
+    viewer: Viewer,
+    newest: bool | None,
+) -> Question:
     if not 1 <= top_k <= 100:
         raise InvalidQuery(f"must be 1 to 100, not {top_k}", field="top_k")
-    return Question(text=text, filters=parse_filters(filters), viewer=viewer, as_of=as_of, top_k=top_k)
+    return Question(text=text, filters=parse_filters(filters), viewer=viewer, as_of=as_of, top_k=top_k, newest=newest)
 
 
 def _matches(document: StoredDocument, filters: Filters, viewer: Viewer) -> bool:

@@ -38,6 +38,7 @@ class CallbackQuery(Callback):
     top_k: int = 5
     min_version: int | None = None
     as_of_version: int | None = None
+    newest: bool | None = None
 
 
 class CallbackAsk(Callback):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
 from pydantic_core import to_json
 
+from core.analysis.aliases import Alias, aliases, resolved
 from core.analysis.chunks import Passage, passages
 from core.analysis.names import capitalised_spans, occurrences, title_name
 from core.analysis.text import text_of
 from core.model import ChunkDraft, Document, Entity, EntityType, Mention, Metadata, Relation
 from core.naming import entity
 
-ANALYSER: Final = "aime-analysis-1"
+ANALYSER: Final = "aime-analysis-2"
 """Changes whenever the same document would give other chunks, sentences or mentions."""
 
 _MAX_VALUES = 200
@@ -31,15 +32,29 @@ def analyse(document: Document, known: Collection[bytes] = ()) -> tuple[ChunkDra
     )
     title = title_name(document.metadata.title) if document.metadata.title else ""
     context = _context(document.metadata)
+    explained = aliases(text, title, document.metadata.author)
     drafts: list[ChunkDraft] = []
+    end = 0
     for passage in passages(text):
-        digest = blake2b(passage.text.encode(), digest_size=16, key=context).digest()
+        end += len(passage.text)
+        short = [alias for alias in explained if alias.since < end and alias.short in passage.text]
+        key = _with_aliases(context, short) if short else context
+        digest = blake2b(passage.text.encode(), digest_size=16, key=key).digest()
         if digest in known:
             drafts.append(ChunkDraft(digest, passage.text, passage.sentences))
             continue
         found = tuple(_found(passage, title, subject))
-        drafts.append(ChunkDraft(digest, passage.text, passage.sentences, mentions + found, relations))
+        further, short_for = resolved(passage.text, passage.sentences, short, found) if short else ((), ())
+        drafts.append(
+            ChunkDraft(digest, passage.text, passage.sentences, (*mentions, *found, *further), (*relations, *short_for))
+        )
     return tuple(drafts)
+
+
+def _with_aliases(context: bytes, short: Sequence[Alias]) -> bytes:
+    """Another place of the document shapes this chunk: what it says of the short forms belongs to the chunk's hash."""
+    meanings = [(alias.short, alias.full, alias.kind) for alias in short]
+    return blake2b(to_json(meanings), digest_size=32, key=context).digest()
 
 
 def _context(metadata: Metadata) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,14 @@ class Documents:
         """The row of each document's current version."""
         self._v_from = Column(np.int64)
         self._v_to = Column(np.int64)
-        self._date = Column(np.float64)
+        self.date = Column(np.float64)
+        """In seconds; NaN for none."""
         self._access = Column(np.int32)
         self._accesses: dict[tuple[str, ...] | None, int] = {}
         self.title = Column(np.int32)
         """The entity of the title; -1 for none."""
+        self.titles: list[str | None] = []
+        """As written."""
         self._facet = Column(np.int64)
         self._facet_row = Column(np.int32)
         self._first = Column(np.int64)
@@ -62,9 +65,10 @@ class Documents:
         # store has kept no entry for it.
         self._v_to.append(_STILL if document.v_to is None else document.v_to)
         moment = dated(metadata)
-        self._date.append(math.nan if moment is None else moment.timestamp())
+        self.date.append(math.nan if moment is None else moment.timestamp())
         self._access.append(self._accesses.setdefault(metadata.access, len(self._accesses)))
         self.title.append(title)
+        self.titles.append(metadata.title)
         held = list(facets(document.document_id, metadata))
         self._facet.extend(held)
         self._facet_row.extend([row] * len(held))
@@ -79,16 +83,31 @@ class Documents:
         allowed = np.array([viewer.may_see(access) for access in self._accesses], np.bool_)
         if not allowed.all():
             mask &= allowed[self._access.values]
+        if viewer.principals is not None:
+            self._hide_withdrawn(mask, allowed)
         if filters.since is not None:
-            mask &= self._date.values >= filters.since.timestamp()
+            mask &= self.date.values >= filters.since.timestamp()
         if filters.until is not None:
-            mask &= self._date.values <= filters.until.timestamp()
+            mask &= self.date.values <= filters.until.timestamp()
         for group in filters.groups:
             named: Mask = np.isin(self._facet.values, np.fromiter(group, np.int64, len(group)))
             matching = np.zeros(len(self), np.bool_)
             matching[self._facet_row.values[named]] = True
             mask &= matching
         return np.flatnonzero(mask)
+
+    def _hide_withdrawn(self, mask: Mask, allowed: Mask) -> None:
+        """Access that was tightened holds for the past, too; of a document that is gone only the operator sees any."""
+        for row in np.flatnonzero(mask & (self._v_to.values != _STILL)).tolist():
+            current = self._open.get(self.ids[row])
+            still = current is not None and self._v_to.values[current] == _STILL
+            mask[row] = still and allowed[self._access.values[current]]
+
+    def titles_of(self, entity: int, row: npt.NDArray[np.int32]) -> Iterator[str]:
+        """Titles that name this entity, of documents among `row`, which is what `row_of_chunks` gave."""
+        for each in np.intersect1d(np.flatnonzero(self.title.values == entity), row).tolist():
+            if title := self.titles[each]:
+                yield title
 
     def row_of_chunks(self, rows: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int32]:
         """For each of `total` chunk positions the row among `rows` that holds it, or -1. Of one document at most one

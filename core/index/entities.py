@@ -16,13 +16,17 @@ OWN_TITLE_WEIGHT = 3.0
 
 
 class Entities:
-    """Every entity ever named, in the order of the log: a number for each, its label and type."""
+    """Every entity ever named, in the order of the log: a number for each, its label and type.
+
+    `labels` are first spellings, which may come from a document that a viewer does not see; `spellings` has, by entity
+    and chunk position, those that differ."""
 
     def __init__(self) -> None:
         self._number: dict[int, int] = {}
         self.ids = Column(np.int64)
         self.labels: list[str] = []
         self.types: list[EntityType] = []
+        self.spellings: dict[int, dict[int, str]] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,6 +71,8 @@ class Links:
             number = entities.number(named)
             if sentence < 0 and extractor == "title":
                 title = number
+            if number not in counts and named.label != entities.labels[number]:
+                entities.spellings.setdefault(number, {})[position] = named.label
             counts[number] = counts.get(number, 0) + 1
         self._mention_chunk.extend([position] * len(counts))
         self._mention_entity.extend(counts)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
@@ -23,24 +24,28 @@ import structlog
 from core.analysis import ANALYSER, title_name
 from core.analysis.languages import ENGLISH, language_code
 from core.analysis.stems import asked_stems, words_of
-from core.errors import StoreCorrupt
+from core.errors import NotFound, StoreCorrupt
 from core.index import lookup
 from core.index.asked import named_in
+from core.index.audience import Audience, Postings
 from core.index.columns import Column
 from core.index.documents import Documents
 from core.index.entities import Entities, Links
 from core.index.facets import Filters
 from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
-from core.index.question import AskedEntity, Question, RankedChunk, Ranking
+from core.index.lookup import Names
+from core.index.paths import chains
+from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step
+from core.index.recency import asks_for_newest, newest_first
 from core.index.retrieval import Evidence, best, rank
 from core.index.vectors import VectorFile, Vectors, embedding_table
 from core.index.view import View
 from core.index.vocabulary import Numbers, Vocabulary
-from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
+from core.model import EntitySummary, EntityView, Hit, LogEntry, NamedEntity, StoredChunk, Viewer
 from core.naming import entity
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 """Changes with the layout of what is on disk."""
 _COMMIT_CHUNKS = 1_000
 _WORDS_OF = 1_024
@@ -54,6 +59,8 @@ _SPARSE = 4
 """Where fewer than one in so many chunks are visible, only their vectors are read."""
 _DEPTH = 200
 """Chunks that the words find, at least; deeper ones count as not found. The same whatever `top_k`, as scores are."""
+_AUDIENCE_DEPTH = 512
+"""And exactly so many for a viewer who is not shown everything: as many as tantivy is asked for at first."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -76,6 +83,8 @@ class Index:
         self._vocabulary = Vocabulary(self._embedder.tokenise)
         self._gazetteer = Gazetteer(self._vocabulary)
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
+        self._audiences: dict[tuple[int, Viewer], Audience] = {}
+        self._postings: Postings | None = None
 
     # -- life
 
@@ -117,12 +126,13 @@ class Index:
 
     def flush(self) -> None:
         """Keep on disk what was applied, unless it is so little that a restart does it again in no time."""
-        if self._lexical.uncommitted >= _COMMIT_CHUNKS:
-            self._lexical.commit()
+        if self._lexical.uncommitted >= _COMMIT_CHUNKS and self._lexical.commit():
+            self._postings = None
 
     def _settle(self) -> None:
         """Make all that was applied findable."""
-        self._lexical.commit()
+        if self._lexical.commit():
+            self._postings = None
         if self._gazetteer.pending:
             self._links.add_found(self._gazetteer.matches(self._lexical.phrase))
             self._views.clear()
@@ -153,6 +163,7 @@ class Index:
         for at in range(0, len(texts), _WORDS_OF):
             self._add_words(first + at, texts[at : at + _WORDS_OF])
         self._views.clear()
+        self._audiences.clear()
 
     def _add_chunk(self, chunk: StoredChunk, title: str, language: str) -> int:
         """The chunk's position: its number in the order of the log."""
@@ -192,6 +203,8 @@ class Index:
         if named is None:
             return -1
         number = self._entities.number(named)
+        if named.label != self._entities.labels[number]:
+            self._entities.spellings.setdefault(number, {})
         self._gazetteer.add_title(number, named.label)
         return number
 
@@ -202,7 +215,8 @@ class Index:
         self._settle()
         version = self.version if question.as_of is None else question.as_of
         view = self._view(version, question.viewer, question.filters)
-        language, terms, lexical = self._read(question.text, view)
+        audience = self._audience(version, question.viewer)
+        language, idf, lexical = self._read(question.text, view, audience)
         asked = list(named_in(question.text, self._entities, view))
         evidence = rank(
             view,
@@ -210,22 +224,25 @@ class Index:
             self._dense_scores(view, question.text),
             [number for number, _ in asked],
         )
+        if asks_for_newest(question.text) if question.newest is None else question.newest:
+            evidence = replace(evidence, score=newest_first(evidence.score, self._documents.date.values[view.row]))
         chunks, documents = self._ranked(view, evidence, max(question.top_k, _MARGIN_DOCUMENTS))
         total = max(len(view.positions), 1)
+        names = Names(view, self._entities, self._documents)
         return Ranking(
             chunks=chunks,
             documents=documents[: question.top_k],
             margin=_margin(documents),
             entities=tuple(
                 AskedEntity(
-                    entity=lookup.named(self._entities, number),
+                    entity=names.named(number),
                     written=written,
                     share=float(view.frequency[number]) / total,
                     titles=bool(view.titles[number]),
                 )
                 for number, written in asked
             ),
-            terms=self._lexical.idf(terms, language),
+            terms=idf,
             language=language,
             walked=evidence.walked,
             graph_version=version,
@@ -235,16 +252,57 @@ class Index:
         """Entities that `viewer` may see and whose name contains `text`: those that begin with it first, then the most
         mentioned."""
         self._settle()
-        return lookup.summaries(self._view(self.version, viewer, Filters()), self._entities, text, limit)
+        view = self._view(self.version, viewer, Filters())
+        return lookup.summaries(view, Names(view, self._entities, self._documents), text, limit)
 
-    def entity(self, entity_id: int, viewer: Viewer) -> EntityView | None:
-        """An entity as `viewer` may see it, or None."""
+    def entity(self, entity_id: int, viewer: Viewer) -> EntityView:
+        """An entity as `viewer` may see it. Raises NotFound."""
         self._settle()
         view = self._view(self.version, viewer, Filters())
+        number = self._number(entity_id, view)
+        return lookup.entity_view(view, Names(view, self._entities, self._documents), self._documents, number)
+
+    def named(self, entity_ids: Collection[int], viewer: Viewer) -> dict[int, NamedEntity]:
+        """Those of these entities that `viewer` may see, by id."""
+        view = self._view(self.version, viewer, Filters())
+        names = Names(view, self._entities, self._documents)
+        numbers = {entity_id: self._entities.find(entity_id) for entity_id in entity_ids}
+        return {
+            entity_id: names.named(number)
+            for entity_id, number in numbers.items()
+            if number is not None and view.frequency[number]
+        }
+
+    def evidence(self, entity_id: int, viewer: Viewer) -> list[int]:
+        """Chunks to quote on an entity's page: the first of each document that the page lists, and the first of all."""
+        view = self._view(self.version, viewer, Filters())
+        positions = lookup.evidence(view, self._number(entity_id, view))
+        return [int(chunk_id) for chunk_id in self._chunk_ids.values[positions]]
+
+    def paths(self, first: int, last: int, viewer: Viewer, max_length: int, limit: int) -> list[tuple[Step, ...]]:
+        """The shortest chains between two entities, as `viewer` may see them. Raises NotFound for an entity that they
+        may not see."""
+        self._settle()
+        view = self._view(self.version, viewer, Filters())
+        names = Names(view, self._entities, self._documents)
+        ends = self._number(first, view), self._number(last, view)
+        return [
+            tuple(
+                Step(
+                    names.named(link.first),
+                    names.named(link.second),
+                    tuple(int(chunk_id) for chunk_id in self._chunk_ids.values[list(link.positions)]),
+                )
+                for link in chain
+            )
+            for chain in chains(view, self._entities.ids.values, *ends, max_length, limit)
+        ]
+
+    def _number(self, entity_id: int, view: View) -> int:
         number = self._entities.find(entity_id)
         if number is None or not view.frequency[number]:
-            return None
-        return lookup.entity_view(view, self._entities, self._documents, number)
+            raise NotFound(f"there is no entity {entity_id:016x}")
+        return number
 
     def _view(self, version: int, viewer: Viewer, filters: Filters) -> View:
         """The visible part of the graph; the last few are kept until the graph changes."""
@@ -262,18 +320,48 @@ class Index:
             self._views.popitem(last=False)
         return view
 
-    def _read(self, text: str, view: View) -> tuple[str, list[str], npt.NDArray[np.float64]]:
-        """The question's language, its stems in that, and each chunk's score for them in the chunk's own language. The
-        question's language is that of the chunk which it finds best; the store's own, when none is."""
+    def _read(
+        self, text: str, view: View, audience: Audience | None
+    ) -> tuple[str, dict[str, float], npt.NDArray[np.float64]]:
+        """The question's language, its stems in that with their inverse document frequency, and each chunk's score for
+        them in the chunk's own language. The question's language is that of the chunk which it finds best; the store's
+        own, when none is."""
         result = np.zeros(len(view.row))
         readings: list[tuple[float, str, list[str]]] = []
         for language in self._lexical.languages:
-            terms = asked_stems(text, language)
-            positions, scores = self._lexical.search(terms, view.positions, _DEPTH, language)
-            result[positions] = scores
-            readings.append((float(scores[0]) if len(scores) else 0.0, language, terms))
-        _, language, terms = max(readings, key=lambda reading: reading[0])
-        return language, terms, result
+            stems = asked_stems(text, language)
+            if audience is None:
+                positions, scores = self._lexical.search(stems, view.positions, _DEPTH, language)
+                found = np.zeros(len(view.row))
+                found[positions] = scores
+            else:
+                terms = [self._lexical.term(stem, language) for stem in stems]
+                found = audience.scores(terms, view.row >= 0, _AUDIENCE_DEPTH)
+            # A chunk is found in its own language alone.
+            result += found
+            readings.append((float(found.max(initial=0.0)), language, stems))
+        _, language, stems = max(readings, key=lambda reading: reading[0])
+        if audience is None:
+            return language, self._lexical.idf(stems, language), result
+        idf = audience.idf([self._lexical.term(stem, language) for stem in stems])
+        return language, dict(zip(stems, idf.values(), strict=True)), result
+
+    def _audience(self, version: int, viewer: Viewer) -> Audience | None:
+        """Whose statistics count: None for the operator, who sees everything."""
+        if viewer.principals is None:
+            return None
+        if self._postings is None:
+            self._postings = Postings(self._lexical)
+            self._audiences.clear()
+        audience = self._audiences.get((version, viewer))
+        if audience is None:
+            if len(self._audiences) >= _VIEWS:
+                self._audiences.clear()
+            rows = self._documents.visible(version, viewer, Filters())
+            visible = np.flatnonzero(self._documents.row_of_chunks(rows, len(self._chunk_ids)) >= 0)
+            audience = Audience(self._postings, visible, len(self._chunk_ids))
+            self._audiences[version, viewer] = audience
+        return audience
 
     def _dense_scores(self, view: View, text: str) -> npt.NDArray[np.float64]:
         result = np.zeros(len(view.row))

@@ -1,4 +1,4 @@
-"""BM25 over chunks, in tantivy: k1 1.2, b 0.75, each chunk stemmed in its own language.
+"""BM25 over chunks, in tantivy: each chunk stemmed in its own language.
 
 All languages share one field, so that lengths are compared over all chunks. The stems of the store's own language stand
 in it as they are; those of another carry its code, so that a chunk is found by its own language's reading of a question
@@ -17,7 +17,11 @@ import tantivy
 
 from core.analysis.languages import ENGLISH
 from core.analysis.stems import analyzer, placed_stems, spaced
+from core.index.columns import Column
 
+K1 = 1.2
+B = 0.75
+"""Both are tantivy's, and cannot be changed."""
 _TOKENIZER = "aime"
 _HEAP_BYTES = 32 * 1024 * 1024
 _NARROW = 2_000
@@ -32,6 +36,7 @@ def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("chunk", indexed=True, fast=True)
     builder.add_unsigned_field("print", fast=True)
+    builder.add_unsigned_field("length", fast=True)
     builder.add_text_field("text", tokenizer_name=_TOKENIZER)
     return builder.build()
 
@@ -53,11 +58,18 @@ class Lexical:
         self._writer: Any = None
         self._searcher = self._index.searcher()
         self.count = self._searcher.num_docs
+        self._lengths = Column(np.int32)
         self.languages = [language]
         """Those that were added, the store's own first."""
 
+    @property
+    def lengths(self) -> npt.NDArray[Any]:
+        """The number of stems in the chunk at each position."""
+        return self._lengths.values
+
     def prints(self) -> npt.NDArray[np.uint64]:
-        """The fingerprint of the chunk at each position. Raises ValueError when positions are missing."""
+        """Read what is on disk, once: the fingerprint of the chunk at each position. Raises ValueError when one is
+        missing."""
         if not self.count:
             return np.empty(0, np.uint64)
         hits = self._searcher.search(tantivy.Query.all_query(), self.count, count=False).hits
@@ -65,6 +77,9 @@ class Lexical:
         positions = np.array(self._searcher.fast_field_values("chunk", addresses), np.int64)
         if len(np.unique(positions)) != self.count or positions.max() != self.count - 1:
             raise ValueError(f"{self.count} chunks are indexed, but not those at the first {self.count} positions")
+        lengths = np.empty(self.count, np.int32)
+        lengths[positions] = np.array(self._searcher.fast_field_values("length", addresses), np.int32)
+        self._lengths.extend_array(lengths)
         result = np.empty(self.count, np.uint64)
         result[positions] = np.array(self._searcher.fast_field_values("print", addresses), np.uint64)
         return result
@@ -83,24 +98,26 @@ class Lexical:
         document.add_unsigned("chunk", self.count)
         document.add_unsigned("print", print_)
         if language == self.languages[0]:
+            length = len(analyzer(language).analyze(spaced(text)))
             document.add_text("text", spaced(text))
         else:
-            document.add_pre_tokenized_text("text", self._marked(text, language))
+            marked, length = self._marked(text, language)
+            document.add_pre_tokenized_text("text", marked)
+        document.add_unsigned("length", length)
         self._writer.add_document(document)
+        self._lengths.append(length)
         self.count += 1
 
-    def _marked(self, text: str, language: str) -> tantivy.PreTokenizedString:
-        """A text of another language than the store's, its stems with their language's code."""
+    def _marked(self, text: str, language: str) -> tuple[tantivy.PreTokenizedString, int]:
+        """A text of another language than the store's, its stems with their language's code, and how many they are."""
         read = analyzer(language).pre_tokenize(spaced(text))
         tokens = [
-            tantivy.Token(
-                self._term(token.text, language), token.position, token.char_offset_from, token.char_offset_to
-            )
+            tantivy.Token(self.term(token.text, language), token.position, token.char_offset_from, token.char_offset_to)
             for token in read.tokens
         ]
-        return tantivy.PreTokenizedString(read.text, tokens)
+        return tantivy.PreTokenizedString(read.text, tokens), len(tokens)
 
-    def _term(self, stem: str, language: str) -> str:
+    def term(self, stem: str, language: str) -> str:
         """A stem as it stands in the field. No analyzer lets the separator pass."""
         return stem if language == self.languages[0] else f"{language}\x1f{stem}"
 
@@ -109,12 +126,14 @@ class Lexical:
         """Chunks that were added and are not found yet."""
         return self.count - self._searcher.num_docs
 
-    def commit(self) -> None:
-        """Make what was added durable and findable."""
-        if self.uncommitted:
-            self._writer.commit()
-            self._index.reload()
-            self._searcher = self._index.searcher()
+    def commit(self) -> bool:
+        """Make what was added durable and findable; whether there was anything."""
+        if not self.uncommitted:
+            return False
+        self._writer.commit()
+        self._index.reload()
+        self._searcher = self._index.searcher()
+        return True
 
     def close(self) -> None:
         """Commit, and wait until the writer has let go of the directory."""
@@ -126,7 +145,7 @@ class Lexical:
     def idf(self, stems: Sequence[str], language: str) -> dict[str, float]:
         """BM25's inverse document frequency of each stem of a language, over all chunks ever added."""
         total = self._searcher.num_docs
-        frequency = ((stem, self._searcher.doc_freq("text", self._term(stem, language))) for stem in stems)
+        frequency = ((stem, self._searcher.doc_freq("text", self.term(stem, language))) for stem in stems)
         return {stem: float(np.log1p((total - count + 0.5) / (count + 0.5))) for stem, count in frequency}
 
     def search(self, stems: Sequence[str], allowed: Positions, need: int, language: str) -> tuple[Positions, Scores]:
@@ -140,7 +159,7 @@ class Lexical:
             [
                 (
                     tantivy.Occur.Should,
-                    tantivy.Query.term_query(self._schema, "text", self._term(stem, language), "freq"),
+                    tantivy.Query.term_query(self._schema, "text", self.term(stem, language), "freq"),
                 )
                 for stem in stems
             ]
@@ -165,12 +184,21 @@ class Lexical:
                 return ids, scores
             limit *= 8
 
+    def scored(self, term: str) -> tuple[Positions, Scores, float]:
+        """All chunks that hold the stem, their scores, and the inverse document frequency in those, rounded as tantivy
+        rounds it."""
+        total, frequency = self._searcher.num_docs, self._searcher.doc_freq("text", term)
+        odds = np.float32(total - frequency + 0.5) / np.float32(frequency + 0.5)
+        query = tantivy.Query.term_query(self._schema, "text", term, "freq")
+        positions, scores, _ = self._hits(query, max(total, 1))
+        return positions, scores, float(np.log(np.float32(1) + odds))
+
     def phrase(self, text: str) -> Positions:
         """The chunks that may contain the phrase: those that hold its stems at their distances. Unsorted."""
         return np.concatenate([self._phrase(text, language) for language in self.languages])
 
     def _phrase(self, text: str, language: str) -> Positions:
-        placed = [(at, self._term(stem, language)) for at, stem in placed_stems(text, language)]
+        placed = [(at, self.term(stem, language)) for at, stem in placed_stems(text, language)]
         if not placed:
             return np.empty(0, np.int64)
         if len({position for position, _ in placed}) == 1:

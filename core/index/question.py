@@ -24,6 +24,8 @@ class Question:
     viewer: Viewer = OPERATOR
     as_of: int | None = None
     top_k: int = 5
+    newest: bool | None = None
+    """Prefer the newest of equally relevant documents; None does if the question asks for it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
@@ -86,3 +88,12 @@ class Ranking:
     walked: bool
     """Whether the entity walk took part."""
     graph_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Two entities, and some chunks that name both."""
+
+    first: NamedEntity
+    second: NamedEntity
+    chunk_ids: tuple[int, ...]

@@ -65,6 +65,26 @@ class View:
         return chunk[order], entity[order].astype(np.int64)
 
     @cached_property
+    def first_chunk(self) -> npt.NDArray[Any]:
+        """For each entity the first position that mentions it; -1 where a title alone ties it to chunks."""
+        result = np.full(len(self.titles), -1)
+        stated = np.flatnonzero(self.edges.stated > 0)[::-1]
+        result[self.edges.entity[stated]] = self.edges.chunk[stated]
+        return result
+
+    @cached_property
+    def _by_entity(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """The chunks of every entity, one entity after the other, and where each entity's begin."""
+        order = np.argsort(self.edges.entity, kind="stable")
+        return self.edges.chunk[order], np.cumsum(self.frequency) - self.frequency
+
+    def chunks_of(self, entities: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The positions that name one of these entities, those of the first ascending, then those of the next."""
+        chunks, begins = self._by_entity
+        result: npt.NDArray[Any] = chunks[ranges(begins[entities], self.frequency[entities])]
+        return result
+
+    @cached_property
     def graph(self) -> WalkGraph:
         return WalkGraph(self)
 

@@ -18,6 +18,7 @@ from hub.cli import (
     deliveries,
     doctor,
     endpoints,
+    entities,
     evaluate,
     export,
     gc,
@@ -65,6 +66,7 @@ app.command(name="export")(export.export)
 app.command(name="audit")(audit.audit)
 app.command(name="gc")(gc.gc)
 app.command(name="doctor")(doctor.doctor)
+app.add_typer(entities.app, name="entities")
 app.add_typer(connectors.app, name="connectors")
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")

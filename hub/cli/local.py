@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from core.errors import NotFound
-from core.model import Answer, Failure, ProcessResult
+from core.model import Answer, EntitySummary, EntityView, Failure, Paths, ProcessResult
 from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet, DeliveryState
 from hub.cli.target import Json
@@ -31,8 +31,27 @@ class LocalTarget:
         [result] = await self._service.submit([Failure(f"{where}: {error}")], origin=ACTOR, actor=ACTOR)
         return result
 
-    async def query(self, text: str, *, filters: Mapping[str, Any] | None, top_k: int) -> Answer:
-        return await self._service.query(text, filters=filters, top_k=top_k, actor=ACTOR)
+    async def query(
+        self,
+        text: str,
+        *,
+        filters: Mapping[str, Any] | None,
+        top_k: int,
+        as_of: int | None = None,
+        newest: bool | None = None,
+    ) -> Answer:
+        return await self._service.query(
+            text, filters=filters, top_k=top_k, as_of_version=as_of, newest=newest, actor=ACTOR
+        )
+
+    async def entities(self, text: str, limit: int) -> list[EntitySummary]:
+        return await self._service.entities(text=text, limit=limit)
+
+    async def entity(self, entity_id: int) -> EntityView:
+        return await self._service.entity(entity_id)
+
+    async def paths(self, first: int, last: int, *, max_length: int, limit: int) -> Paths:
+        return await self._service.paths(first, last, max_length=max_length, limit=limit)
 
     async def head(self) -> int:
         return await self._service.head()

@@ -21,6 +21,17 @@ def query(
         str | None, typer.Option(metavar="JSON", help='What counts, such as \'{"source": "support_docs"}\'.')
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100, help="The most documents that the answer quotes.")] = 5,
+    as_of: Annotated[
+        int | None,
+        typer.Option("--as-of", min=0, metavar="VERSION", help="Answer from the graph as it was at this version."),
+    ] = None,
+    newest: Annotated[
+        bool | None,
+        typer.Option(
+            "--newest/--any-age",
+            help="Prefer the newest of equally relevant documents. [if the question asks for the latest]",
+        ),
+    ] = None,
     store: StoreOption = None,
     url: UrlOption = None,
     api_key: KeyOption = None,
@@ -33,18 +44,18 @@ def query(
     """
     wanted = _parse_filters(filters)
     place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    answer = asyncio.run(_ask(place, text, wanted, top_k))
+    answer = asyncio.run(_ask(place, text, {"filters": wanted, "top_k": top_k, "as_of": as_of, "newest": newest}))
     if as_json:
         print_json(answer.model_dump(mode="json"))
     else:
         print_answer(answer)
 
 
-async def _ask(place: Place, text: str, filters: dict[str, Any] | None, top_k: int) -> Answer:
+async def _ask(place: Place, text: str, options: dict[str, Any]) -> Answer:
     from hub.cli.opening import open_target
 
     async with open_target(place) as target:
-        return await target.query(text, filters=filters, top_k=top_k)
+        return await target.query(text, **options)
 
 
 def _parse_filters(text: str | None) -> dict[str, Any] | None:

@@ -12,9 +12,9 @@ from urllib.parse import quote
 import aiohttp
 
 from core.errors import AimeError, Busy, Forbidden, InvalidInput, InvalidQuery, NotFound, Unauthorized
-from core.model import Answer, Problem, ProcessResult, Status
+from core.model import Answer, EntitySummary, EntityView, Paths, Problem, ProcessResult, Status
 from hub.cli.target import Json
-from hub.export import ExportFormat
+from hub.export import ExportFormat, entity_key
 
 CONNECT_SECONDS = 10
 IDLE_SECONDS = 120
@@ -93,9 +93,30 @@ class RemoteTarget:
         problem = Problem(code=InvalidInput.code, message=f"{where}: {error}")
         return ProcessResult(document_id=None, status=Status.REJECTED, error=problem)
 
-    async def query(self, text: str, *, filters: Mapping[str, Any] | None, top_k: int) -> Answer:
-        body = {"query": text, "top_k": top_k} | ({"filters": filters} if filters else {})
+    async def query(
+        self,
+        text: str,
+        *,
+        filters: Mapping[str, Any] | None,
+        top_k: int,
+        as_of: int | None = None,
+        newest: bool | None = None,
+    ) -> Answer:
+        optional = {"filters": filters or None, "as_of_version": as_of, "newest": newest}
+        body = {"query": text, "top_k": top_k} | {name: value for name, value in optional.items() if value is not None}
         return Answer.model_validate(await self.json("POST", "/query", json=body))
+
+    async def entities(self, text: str, limit: int) -> list[EntitySummary]:
+        found = await self.json("GET", "/graph/entities", params=_given(text=text, limit=limit))
+        return [EntitySummary.model_validate(each) for each in found["entities"]]
+
+    async def entity(self, entity_id: int) -> EntityView:
+        return EntityView.model_validate(await self.json("GET", f"/graph/entities/{entity_key(entity_id)}"))
+
+    async def paths(self, first: int, last: int, *, max_length: int, limit: int) -> Paths:
+        ends = {"from": entity_key(first), "to": entity_key(last)}
+        params = ends | _given(max_length=max_length, limit=limit)
+        return Paths.model_validate(await self.json("GET", "/graph/paths", params=params))
 
     async def head(self) -> int:
         version: int = (await self.json("GET", "/graph/version"))["graph_version"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mappin
 from datetime import datetime
 from typing import Any, Protocol
 
-from core.model import Answer, ProcessResult
+from core.model import Answer, EntitySummary, EntityView, Paths, ProcessResult
 from hub.export import ExportFormat
 
 Json = dict[str, Any]
@@ -23,7 +23,21 @@ class Target(Protocol):
         """Note that what stands at `where` is no document at all."""
         ...
 
-    async def query(self, text: str, *, filters: Mapping[str, Any] | None, top_k: int) -> Answer: ...
+    async def query(
+        self,
+        text: str,
+        *,
+        filters: Mapping[str, Any] | None,
+        top_k: int,
+        as_of: int | None = None,
+        newest: bool | None = None,
+    ) -> Answer: ...
+
+    async def entities(self, text: str, limit: int) -> list[EntitySummary]: ...
+
+    async def entity(self, entity_id: int) -> EntityView: ...
+
+    async def paths(self, first: int, last: int, *, max_length: int, limit: int) -> Paths: ...
 
     async def head(self) -> int: ...
 

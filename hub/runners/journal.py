@@ -184,6 +184,7 @@ class JournalWorker:
                 filters=ask.filters,
                 top_k=ask.top_k,
                 min_version=ask.min_version,
+                newest=ask.newest,
                 as_of_version=ask.as_of_version,
                 viewer=ask.viewer(),
                 actor=item.actor,

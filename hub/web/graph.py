@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from core.errors import InvalidInput, NotFound
-from core.model import EntitySummary, EntityView, LogEntry, Op
+from core.index.paths import MAX_LENGTH, MAX_PATHS
+from core.model import EntitySummary, EntityView, LogEntry, Op, Paths
 from hub.web.routes import JSON, Call, Reply, Route, reply
 
 TAG = "Graph"
@@ -40,6 +41,15 @@ class EntityList(BaseModel):
     """The most mentioned first."""
 
     entities: list[EntitySummary]
+
+
+class PathOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    from_: str = Field(alias="from", max_length=64, description="The entity that the paths start from: its id.")
+    to: str = Field(max_length=64, description="The entity that they lead to.")
+    max_length: int = Field(3, ge=1, le=MAX_LENGTH, description="Steps of the longest path.")
+    limit: int = Field(10, ge=1, le=MAX_PATHS)
 
 
 class ChangeOptions(BaseModel):
@@ -163,6 +173,18 @@ async def get_entity(call: Call) -> web.StreamResponse:
     return reply(await call.service.entity(_entity_id(call.path("entity_id")), viewer=call.caller.viewer))
 
 
+async def get_paths(call: Call) -> web.StreamResponse:
+    options = call.params(PathOptions)
+    found = await call.service.paths(
+        _entity_id(options.from_),
+        _entity_id(options.to),
+        max_length=options.max_length,
+        limit=options.limit,
+        viewer=call.caller.viewer,
+    )
+    return reply(found)
+
+
 def _entity_id(text: str) -> int:
     """An entity's id: sixteen hexadecimal digits."""
     try:
@@ -202,8 +224,21 @@ ROUTES = (
         "Read an entity",
         TAG,
         "read",
-        {200: Reply("The entity, its documents and its neighbours.", EntityView)},
+        {200: Reply("The entity, its documents, neighbours, mentions and relations.", EntityView)},
         problems=(404,),
+    ),
+    Route(
+        "GET",
+        "/graph/paths",
+        get_paths,
+        "Find paths between two entities",
+        TAG,
+        "read",
+        {200: Reply("The shortest chains of chunks from one to the other; none where there is none.", Paths)},
+        description="Each step is a chunk that names two entities, with a quotation. Entities that are nearly"
+        " everywhere are not passed through.",
+        query=PathOptions,
+        problems=(404, 422),
     ),
     Route(
         "GET",

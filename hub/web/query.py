@@ -37,6 +37,11 @@ class QueryRequest(BaseModel):
     min_groundedness: float | None = Field(None, ge=0, le=1)
     min_version: Version | None = None
     as_of_version: Version | None = None
+    newest: bool | None = Field(
+        None,
+        description="Whether the newest of equally relevant documents come first. Not given: if the question asks for"
+        " the latest or the current state.",
+    )
     callback_url: str | None = Field(
         None,
         max_length=MAX_URL,
@@ -70,6 +75,7 @@ async def post_query(call: Call) -> web.StreamResponse:
         top_k=question.top_k,
         min_version=question.min_version,
         as_of_version=question.as_of_version,
+        newest=question.newest,
         viewer=call.caller.viewer,
         actor=call.caller.actor,
     )
@@ -87,6 +93,7 @@ async def _journal(call: Call, question: QueryRequest, callback_url: str) -> web
         top_k=question.top_k,
         min_version=question.min_version,
         as_of_version=question.as_of_version,
+        newest=question.newest,
         callback_url=callback_url,
         principals=_principals(call),
     )

@@ -174,6 +174,40 @@ def test_filters_that_cannot_be_read_are_wrong_usage(aime: Run, folder: Path, fi
     assert says in outcome.err
 
 
+# ---------------------------------------------------------------- versions and entities
+
+
+def test_query_answers_as_of_an_earlier_version(aime: Run, folder: Path) -> None:
+    for place in ("Settings", "Security"):
+        document = {"document_id": "1", "content": f"The password is changed under {place}."}
+        assert aime("ingest", corpus(folder, document)).code == 0
+    asked = ("query", "Where is the password changed?", "--json")
+    assert aime(*asked).json["answer"] == "The password is changed under Security."
+    assert aime(*asked, "--as-of", "1").json["answer"] == "The password is changed under Settings."
+    late = aime(*asked, "--as-of", "9")
+    assert late.code != 0
+    assert "as_of_version 9" in late.err
+
+
+def test_entities_are_listed_shown_and_connected_by_name(aime: Run, folder: Path) -> None:
+    letters = {"document_id": "1", "content": "Ada Lovelace knew Charles Babbage.", "metadata": {"title": "Letters"}}
+    meeting = {"document_id": "2", "content": "Charles Babbage met John Herschel."}
+    aime("ingest", corpus(folder, letters, meeting))
+    assert "Charles Babbage" in aime("entities", "list", "charles").out
+    assert "No entity" in aime("entities", "list", "nobody").out
+    page = aime("entities", "show", "charles  babbage")
+    assert "“Charles Babbage met John Herschel.”" in page.out
+    [[first, second]] = aime("entities", "paths", "Ada Lovelace", "John Herschel", "--json").json["paths"]
+    assert (first["document_id"], second["document_id"]) == ("1", "2")
+    printed = aime("entities", "paths", first["first"]["id"], "John Herschel").out
+    assert "[1] Ada Lovelace - Charles Babbage - John Herschel" in printed
+    near = aime("entities", "paths", "Ada", "John Herschel", "--max-length", "1")
+    assert near.code == 1
+    assert "there are Ada Lovelace" in near.err
+    none = aime("entities", "paths", "Ada Lovelace", "John Herschel", "--max-length", "1")
+    assert (none.code, none.out.strip()) == (0, "No path of at most 1 steps.")
+
+
 # ---------------------------------------------------------------- where a command works
 
 

@@ -133,6 +133,108 @@ async def test_an_entity_is_found_and_read_with_its_documents_and_neighbours(sit
     assert "Charles Babbage" in {neighbour["name"] for neighbour in entity["neighbours"]}
 
 
+async def entity_id(site: Site, name: str) -> str:
+    found = (await site.call("GET", "/graph/entities", params={"text": name})).json["entities"]
+    return str(found[0]["id"])
+
+
+async def test_an_entitys_page_quotes_where_it_is_named_and_what_is_stated_of_it(site: Site) -> None:
+    text = "It rained. Ada Lovelace wrote to Charles Babbage."
+    await site.add(
+        "ada", text, title="Letters", author="Mary Somerville", doi="10.1/x", product="Engine", tags=["mail"]
+    )
+    page = (await site.call("GET", f"/graph/entities/{await entity_id(site, 'Ada Lovelace')}")).json
+    [mention] = page["mentions"]
+    assert text[mention["start"] : mention["end"]] == "Ada Lovelace"
+    assert mention["sentence"] == "Ada Lovelace wrote to Charles Babbage."
+    assert mention["document_id"] == "ada"
+    page = (await site.call("GET", f"/graph/entities/{await entity_id(site, 'Letters')}")).json
+    stated = {(each["subject"]["name"], each["predicate"], each["object"]["name"]) for each in page["relations"]}
+    assert stated == {
+        ("Letters", "author", "Mary Somerville"),
+        ("Letters", "doi", "10.1/x"),
+        ("Letters", "product", "Engine"),
+        ("Letters", "tag", "mail"),
+    }
+
+
+async def test_a_path_between_two_entities_is_quoted_step_by_step(site: Site) -> None:
+    await site.add("ada", "It rained. Ada Lovelace wrote to Charles Babbage. It rained again.")
+    await site.add("meeting", "Charles Babbage stayed.\n\nThere he met John Herschel.", title="A meeting")
+    ends = {"from": await entity_id(site, "Ada Lovelace"), "to": await entity_id(site, "John Herschel")}
+    answer = (await site.call("GET", "/graph/paths", params=ends)).json
+    [[first, second]] = answer["paths"]
+    assert first["quote"] == "Ada Lovelace wrote to Charles Babbage."
+    assert (first["start"], first["end"], first["document_id"]) == (11, 49, "ada")
+    assert (first["second"]["name"], second["first"]["name"]) == ("Charles Babbage", "Charles Babbage")
+    assert second["quote"] == "Charles Babbage stayed.\n\nThere he met John Herschel."
+    assert second["title"] == "A meeting"
+    titled = {"from": await entity_id(site, "A meeting"), "to": await entity_id(site, "John Herschel")}
+    [[step]] = (await site.call("GET", "/graph/paths", params=titled)).json["paths"]
+    assert (step["first_in"], step["second_in"], step["quote"]) == ("title", "text", "There he met John Herschel.")
+    none = {"from": ends["from"], "to": ends["to"], "max_length": "1"}
+    assert (await site.call("GET", "/graph/paths", params=none)).json["paths"] == []
+
+
+async def test_a_path_goes_by_a_title_that_another_text_names(site: Site) -> None:
+    await site.add("a", "Luigi Menabrea described the difference engine.")
+    await site.add("b", "It was built by George Scheutz.", title="Difference Engine")
+    ends = {"from": await entity_id(site, "Luigi Menabrea"), "to": await entity_id(site, "George Scheutz")}
+    [[first, _]] = (await site.call("GET", "/graph/paths", params=ends)).json["paths"]
+    assert (first["second"]["name"], first["second_in"]) == ("Difference Engine", "text")
+    assert first["quote"] == "Luigi Menabrea described the difference engine."
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({"from": None}, 422, "from"),
+        ({"to": None}, 422, "to"),
+        ({"to": "0" * 16}, 404, ""),
+        ({"from": "x"}, 404, ""),
+        ({"max_length": "6"}, 422, "max_length"),
+        ({"max_length": "0"}, 422, "max_length"),
+        ({"limit": "51"}, 422, "limit"),
+        ({"length": "3"}, 422, "length"),
+    ],
+)
+async def test_a_path_asked_for_wrongly_names_the_field(
+    site: Site, change: dict[str, str | None], status: int, field: str
+) -> None:
+    await site.add("ada", "Ada Lovelace wrote to Charles Babbage.")
+    asked = {"from": await entity_id(site, "Ada"), "to": await entity_id(site, "Charles"), **change}
+    params = {name: value for name, value in asked.items() if value is not None}
+    problem = await site.call("GET", "/graph/paths", params=params, status=status)
+    assert problem.json.get("field", "") == field
+
+
+async def test_a_path_from_an_entity_to_itself_is_refused(site: Site) -> None:
+    await site.add("ada", "Ada Lovelace wrote.")
+    ada = await entity_id(site, "Ada")
+    problem = await site.call("GET", "/graph/paths", params={"from": ada, "to": ada}, status=422)
+    assert problem.json["field"] == "to"
+
+
+async def test_an_answer_is_given_as_of_an_earlier_version(site: Site) -> None:
+    await site.add("a", "The password is changed under Settings.")
+    await site.add("a", "The password is changed under Security.")
+    question = {"query": "Where is the password changed?"}
+    now = (await site.post("/query", question)).json
+    before = (await site.post("/query", {**question, "as_of_version": 1})).json
+    assert (now["answer"], now["graph_version"]) == ("The password is changed under Security.", 2)
+    assert (before["answer"], before["graph_version"]) == ("The password is changed under Settings.", 1)
+
+
+async def test_the_newest_document_comes_first_when_that_is_asked_for(site: Site) -> None:
+    for year in (2024, 2026, 2025):
+        await site.add(str(year), f"The engine costs {year} pounds.", published_at=f"{year}-01-01")
+    asked = await site.post("/query", {"query": "What does the engine currently cost in pounds?"})
+    assert asked.json["sources"][0]["document_id"] == "2026"
+    wanted = await site.post("/query", {"query": "What does the engine cost in pounds?", "newest": True})
+    assert wanted.json["sources"][0]["document_id"] == "2026"
+    await site.post("/query", {"query": "x", "newest": "yes"}, status=422)
+
+
 @pytest.mark.parametrize("entity", ["0", "x" * 16, "f" * 16, "0" * 16, "-000000000000001", "%00", "0_00000000000000"])
 async def test_an_entity_that_is_not_there_is_404(site: Site, entity: str) -> None:
     await site.call("GET", f"/graph/entities/{entity}", status=404)
