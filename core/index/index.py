@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import structlog
 
 from core.analysis import ANALYSER, entity, title_name
-from core.analysis.stems import stems
+from core.analysis.stems import placed_stems
 from core.errors import StoreCorrupt
 from core.index import lookup
 from core.index.asked import named_in
@@ -36,7 +36,7 @@ from core.index.vectors import EmbeddingTable, VectorFile
 from core.index.view import View
 from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 """Changes with the layout of what is on disk."""
 _COMMIT_CHUNKS = 1_000
 _VIEWS = 4
@@ -137,7 +137,7 @@ class Index:
         text = f"{title}\n{chunk.text}" if title else chunk.text
         print_ = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
         if position >= len(self._prints):
-            self._lexical.add(text, print_)
+            self._lexical.add(text, title, print_)
         elif print_ != self._prints[position]:
             raise StoreCorrupt(f"the index in {self._directory} was made from another store")
         if position >= len(self._holes) or self._holes[position]:
@@ -170,13 +170,16 @@ class Index:
         self._settle()
         version = self.version if question.as_of is None else question.as_of
         view = self._view(version, question.viewer, question.filters)
-        terms = list(dict.fromkeys(stems(question.text)))
+        placed = placed_stems(question.text)
+        terms = list(dict.fromkeys(stem for _, stem in placed))
+        idf = self._lexical.idf(terms)
         asked = list(named_in(question.text, self._entities, view))
         evidence = rank(
             view,
-            self._lexical_scores(view, terms),
-            self._dense_scores(view, question.text),
+            self._lexical_scores(view, terms, placed),
+            self._dense_scores(view, question.text, idf),
             [number for number, _ in asked],
+            lambda seeds, among: self._lexical.left(terms, seeds, among),
         )
         chunks, documents = self._ranked(view, evidence, max(question.top_k, _MARGIN_DOCUMENTS))
         total = max(len(view.positions), 1)
@@ -193,7 +196,7 @@ class Index:
                 )
                 for number, written in asked
             ),
-            terms=self._lexical.idf(terms),
+            terms=idf,
             walked=evidence.walked,
             graph_version=version,
         )
@@ -229,18 +232,22 @@ class Index:
             self._views.popitem(last=False)
         return view
 
-    def _lexical_scores(self, view: View, terms: Sequence[str]) -> npt.NDArray[np.float64]:
+    def _lexical_scores(
+        self, view: View, terms: Sequence[str], placed: Sequence[tuple[int, str]]
+    ) -> npt.NDArray[np.float64]:
         result = np.zeros(len(view.row))
         positions, scores = self._lexical.search(terms, view.positions, _DEPTH)
         result[positions] = scores
+        near, more = self._lexical.phrases(placed, positions[scores >= scores[:_DEPTH].min(initial=np.inf)])
+        result[near] += more
         return result
 
-    def _dense_scores(self, view: View, text: str) -> npt.NDArray[np.float64]:
+    def _dense_scores(self, view: View, text: str, idf: Mapping[str, float]) -> npt.NDArray[np.float64]:
         if not len(view.positions):
             return np.zeros(len(view.row))
         # On disk there may be more than has been fed yet. And one thread: BLAS's would spin for a product this small.
         rows = self._vectors.rows[: len(view.row)]
-        scores: npt.NDArray[np.float32] = np.vecdot(rows, self._embedder.embed([text])[0])
+        scores: npt.NDArray[np.float32] = np.vecdot(rows, self._embedder.embed_question(text, idf))
         return np.where(view.row >= 0, scores, 0.0)
 
     def _ranked(self, view: View, evidence: Evidence, count: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import chain
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.analysis.english import STOP_WORDS
-from core.analysis.stems import spaced
+from core.analysis.stems import spaced, stems
 
 DIMENSIONS = 256
 _REMEMBERED_WORDS = 200_000
@@ -97,6 +98,18 @@ class EmbeddingTable:
             result[row] = total / (np.sqrt(total @ total) or 1.0)
         return result
 
+    def embed_question(self, text: str, rarity: Mapping[str, float]) -> Vectors:
+        """A question's unit vector, shape (256,): halfway between its plain vector and one whose words count by the
+        `rarity` of their stems. Only a question's can: a stored vector must not depend on what else is stored."""
+        words = _WORD.findall(spaced(text))
+        self._learn(set(words))
+        plain, weighted = np.zeros((2, DIMENSIONS), np.float32)
+        for word, count in Counter(words).items():
+            vector = count * self._rows[self._tokens[word]].sum(axis=0)
+            plain += vector
+            weighted += vector * max((rarity.get(stem, 0.0) for stem in stems(word)), default=0.0)
+        return _unit(_unit(plain) + _unit(weighted))
+
     def _learn(self, words: set[str]) -> None:
         """Remember the tokens of these words. No token reaches across a space, so a word's tokens are its own; to look
         them up costs a tenth of finding them."""
@@ -120,6 +133,12 @@ class EmbeddingTable:
         if len(fresh):
             self._rows[fresh] = self._halves[fresh]
             filled[fresh] = True
+
+
+def _unit(vector: Vectors) -> Vectors:
+    """At length 1; zeros stay zeros."""
+    unit: Vectors = vector / (np.sqrt(vector @ vector) or np.float32(1.0))
+    return unit
 
 
 class VectorFile:
