@@ -29,9 +29,10 @@ from core.index.documents import Documents
 from core.index.entities import Entities, Links
 from core.index.facets import Filters
 from core.index.gazetteer import Gazetteer
-from core.index.lexical import Lexical
+from core.index.lexical import Alike, Lexical
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking
 from core.index.retrieval import Evidence, best, rank
+from core.index.thesaurus import Thesaurus
 from core.index.vectors import EmbeddingTable, VectorFile
 from core.index.view import View
 from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
@@ -64,6 +65,7 @@ class Index:
         self._links = Links()
         self._gazetteer = Gazetteer()
         self._embedder = EmbeddingTable()
+        self._thesaurus = Thesaurus(self._embedder)
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
 
     # -- life
@@ -176,7 +178,7 @@ class Index:
         asked = list(named_in(question.text, self._entities, view))
         evidence = rank(
             view,
-            self._lexical_scores(view, terms, placed),
+            self._lexical_scores(view, terms, placed, self._thesaurus.alike(question.text)),
             self._dense_scores(view, question.text, idf),
             [number for number, _ in asked],
             lambda seeds, among: self._lexical.left(terms, seeds, among),
@@ -233,10 +235,10 @@ class Index:
         return view
 
     def _lexical_scores(
-        self, view: View, terms: Sequence[str], placed: Sequence[tuple[int, str]]
+        self, view: View, terms: Sequence[str], placed: Sequence[tuple[int, str]], alike: Alike
     ) -> npt.NDArray[np.float64]:
         result = np.zeros(len(view.row))
-        positions, scores = self._lexical.search(terms, view.positions, _DEPTH)
+        positions, scores = self._lexical.search(terms, view.positions, _DEPTH, alike)
         result[positions] = scores
         near, more = self._lexical.phrases(placed, positions[scores >= scores[:_DEPTH].min(initial=np.inf)])
         result[near] += more

@@ -20,8 +20,8 @@ _NARROW = 2_000
 _FIRST_HITS = 512
 _TITLE_WEIGHT = 0.3
 """Of a stem in the title, beside what it counts as one of the chunk's."""
-_PHRASE_WEIGHT = 0.3
-_PHRASE_SLOP = 1
+_PHRASE_WEIGHT = 0.25
+_PHRASE_SLOP = 3
 """Two words of the question may stand next to each other either way round, or around one or two others."""
 _PHRASE_GAP = 4
 """Words further apart than this in the question are no phrase; stop words count."""

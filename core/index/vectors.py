@@ -30,6 +30,11 @@ _ROW_BYTES = DIMENSIONS * 4
 Vectors = npt.NDArray[np.float32]
 
 
+def words_in(text: str) -> list[str]:
+    """The words that are embedded."""
+    return _WORD.findall(spaced(text))
+
+
 class EmbeddingTable:
     """The 256-dimension table of the `wordllama` wheel. Its package is not imported: its loader goes to the network."""
 
@@ -88,7 +93,7 @@ class EmbeddingTable:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit vector for each text, shape (n, 256): the mean of its tokens' vectors, stop words left out; zeros
         for a text without any. A text's vector does not depend on its neighbours."""
-        words = [_WORD.findall(spaced(text)) for text in texts]
+        words = [words_in(text) for text in texts]
         self._learn(set().union(*words))
         known = self._tokens
         result = np.zeros((len(texts), DIMENSIONS), np.float32)
@@ -101,14 +106,28 @@ class EmbeddingTable:
     def embed_question(self, text: str, rarity: Mapping[str, float]) -> Vectors:
         """A question's unit vector, shape (256,): halfway between its plain vector and one whose words count by the
         `rarity` of their stems. Only a question's can: a stored vector must not depend on what else is stored."""
-        words = _WORD.findall(spaced(text))
+        words = words_in(text)
         self._learn(set(words))
         plain, weighted = np.zeros((2, DIMENSIONS), np.float32)
         for word, count in Counter(words).items():
             vector = count * self._rows[self._tokens[word]].sum(axis=0)
             plain += vector
             weighted += vector * max((rarity.get(stem, 0.0) for stem in stems(word)), default=0.0)
-        return _unit(_unit(plain) + _unit(weighted))
+        return unit(unit(plain) + unit(weighted))
+
+    def word(self, word: str) -> Vectors:
+        """The sum of the word's token vectors, shape (256,)."""
+        self._learn({word})
+        total: Vectors = self._rows[self._tokens[word]].sum(axis=0)
+        return total
+
+    def whole_words(self) -> list[str]:
+        """The words in small letters that are one token each, at least three letters long, sorted."""
+        pieces: dict[str, int] = self._tokenizer.get_vocab()
+        words = sorted(piece[1:] for piece in pieces if len(piece) > 3 and piece[0] == "▁" and piece[1:].isalpha())
+        words = [word for word in words if word == word.lower()]
+        self._learn(set(words))
+        return [word for word in words if len(self._tokens[word]) == 1]
 
     def _learn(self, words: set[str]) -> None:
         """Remember the tokens of these words. No token reaches across a space, so a word's tokens are its own; to look
@@ -135,7 +154,7 @@ class EmbeddingTable:
             filled[fresh] = True
 
 
-def _unit(vector: Vectors) -> Vectors:
+def unit(vector: Vectors) -> Vectors:
     """At length 1; zeros stay zeros."""
     unit: Vectors = vector / (np.sqrt(vector @ vector) or np.float32(1.0))
     return unit
