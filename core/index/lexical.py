@@ -20,9 +20,9 @@ _NARROW = 2_000
 _FIRST_HITS = 512
 _TITLE_WEIGHT = 0.3
 """Of a stem in the title, beside what it counts as one of the chunk's."""
-_PHRASE_WEIGHT = 0.25
-_PHRASE_SLOP = 3
-"""Two words of the question may stand next to each other either way round, or around one or two others."""
+_PHRASE_WEIGHT = 0.1
+_PHRASE_SLOP = 1
+"""At 2 and more the words may change places, and what tantivy counts then depends on how its segments were cut."""
 _PHRASE_GAP = 4
 """Words further apart than this in the question are no phrase; stop words count."""
 _EXACT_BITS = 24

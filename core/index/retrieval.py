@@ -24,6 +24,7 @@ SEEDS = 3
 WALK_DENSE = 0.15
 WALK_LEXICAL = 0.2
 FURTHER_SEEDS = 4
+_TIE_DECIMALS = 5
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -62,14 +63,14 @@ def rank(view: View, lexical: Floats, dense: Floats, asked: Sequence[int], left:
     walk = np.zeros(len(score))
     if walked:
         score = score + TITLE_BONUS * titled
-    seeds = best(score, SEEDS)
+    seeds = _seeds(score, SEEDS)
     if walked and titled[seeds].any():
         seeds = seeds[titled[seeds]]
     if walked:
         walk = _to_one(_walk(view, seeds, score[seeds] ** 2, asked))
         score = walk + WALK_LEXICAL * lexical + WALK_DENSE * dense
     score = _follow(view, score, seeds, left)
-    score = _follow(view, score, best(score, FURTHER_SEEDS), left)
+    score = _follow(view, score, _seeds(score, FURTHER_SEEDS), left)
     return Evidence(lexical, dense, walk, titled, score, walked)
 
 
@@ -95,6 +96,12 @@ def _walk(view: View, seeds: Positions, weights: Floats, asked: Sequence[int]) -
 def _to_one(values: Floats) -> Floats:
     top = values.max(initial=0.0)
     return values / top if top > 0 else values
+
+
+def _seeds(score: Floats, count: int) -> Positions:
+    """The best chunks. Single precision adds in the order of the index's segments, so what differs by less is a tie and
+    falls to the earlier."""
+    return best(np.round(score, _TIE_DECIMALS), count)
 
 
 def best(values: Floats, count: int) -> npt.NDArray[np.int64]:

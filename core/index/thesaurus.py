@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Thesaurus:
         return known
 
     def _search(self, word: str, stem: str) -> Likes:
-        held, vectors = self._words
+        held, vectors = _whole_words()
         # One thread: BLAS's would spin for a product this small.
         likeness = np.vecdot(vectors, unit(self._table.word(word)[:_DIMENSIONS]))
         likely = np.flatnonzero(likeness > LIKE)
@@ -57,9 +57,11 @@ class Thesaurus:
                 result.setdefault(held[place], float(likeness[place]))
         return tuple(result.items())
 
-    @cached_property
-    def _words(self) -> tuple[list[str], Vectors]:
-        """The stems of the words that are held whole, and the words' unit vectors."""
-        words = [(word, stemmed[0]) for word in self._table.whole_words() if (stemmed := stems(word))]
-        vectors = np.stack([unit(self._table.word(word)[:_DIMENSIONS]) for word, _ in words])
-        return [stem for _, stem in words], vectors
+
+@cache
+def _whole_words() -> tuple[list[str], Vectors]:
+    """The stems of the words that the table holds whole, and the words' unit vectors: made once for all indexes."""
+    table = EmbeddingTable()
+    words = [(word, stemmed[0]) for word in table.whole_words() if (stemmed := stems(word))]
+    vectors = np.stack([unit(table.word(word)[:_DIMENSIONS]) for word, _ in words])
+    return [stem for _, stem in words], vectors
