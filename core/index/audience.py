@@ -106,6 +106,13 @@ class Audience:
             result[result <= cut] = 0.0
         return result
 
+    def left(self, terms: Sequence[str], seeds: Positions, among: Positions) -> Scores:
+        """The score of each chunk of `among`, counting only the terms that no chunk of `seeds` holds."""
+        missing = [term for term in terms if not np.isin(seeds, self._of(term)[0]).any()]
+        allowed = np.zeros(len(self._visible), np.bool_)
+        allowed[among] = True
+        return self.scores(missing, allowed, len(allowed))[among]
+
     def _of(self, term: str) -> tuple[Positions, Counts]:
         positions, counts = self._postings.of(term)
         # On disk there may be more than has been fed yet.

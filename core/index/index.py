@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
@@ -23,7 +23,7 @@ import structlog
 
 from core.analysis import ANALYSER, title_name
 from core.analysis.languages import ENGLISH, language_code
-from core.analysis.stems import asked_stems, words_of
+from core.analysis.stems import asked_stems, placed_stems, stems, words_of
 from core.errors import NotFound, StoreCorrupt
 from core.index import lookup
 from core.index.asked import named_in
@@ -38,14 +38,15 @@ from core.index.lookup import Names
 from core.index.paths import chains
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step
 from core.index.recency import asks_for_newest, newest_first
-from core.index.retrieval import Evidence, best, rank
+from core.index.retrieval import Evidence, Left, best, rank
+from core.index.thesaurus import Thesaurus
 from core.index.vectors import VectorFile, Vectors, embedding_table
 from core.index.view import View
 from core.index.vocabulary import Numbers, Vocabulary
 from core.model import EntitySummary, EntityView, Hit, LogEntry, NamedEntity, StoredChunk, Viewer
 from core.naming import entity
 
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 """Changes with the layout of what is on disk."""
 _COMMIT_CHUNKS = 1_000
 _WORDS_OF = 1_024
@@ -82,6 +83,7 @@ class Index:
         self._embedder = embedding_table()
         self._vocabulary = Vocabulary(self._embedder.tokenise)
         self._gazetteer = Gazetteer(self._vocabulary)
+        self._thesaurus = Thesaurus(self._embedder)
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
         self._audiences: dict[tuple[int, Viewer], Audience] = {}
         self._postings: Postings | None = None
@@ -173,7 +175,7 @@ class Index:
         text = f"{title}\n{chunk.text}" if title else chunk.text
         print_ = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
         if position >= len(self._prints):
-            self._lexical.add(text, print_, language)
+            self._lexical.add(text, title, print_, language)
         elif print_ != self._prints[position]:
             raise StoreCorrupt(f"the index in {self._directory} was made from another store")
         else:
@@ -221,8 +223,9 @@ class Index:
         evidence = rank(
             view,
             lexical,
-            self._dense_scores(view, question.text),
+            self._dense_scores(view, question.text, language, idf),
             [number for number, _ in asked],
+            self._left(list(idf), language, audience),
         )
         if asks_for_newest(question.text) if question.newest is None else question.newest:
             evidence = replace(evidence, score=newest_first(evidence.score, self._documents.date.values[view.row]))
@@ -329,22 +332,34 @@ class Index:
         result = np.zeros(len(view.row))
         readings: list[tuple[float, str, list[str]]] = []
         for language in self._lexical.languages:
-            stems = asked_stems(text, language)
+            asked = asked_stems(text, language)
             if audience is None:
-                positions, scores = self._lexical.search(stems, view.positions, _DEPTH, language)
+                # The table of neighbours is English.
+                alike = self._thesaurus.alike(text) if language == ENGLISH else None
+                positions, scores = self._lexical.search(asked, view.positions, _DEPTH, language, alike)
                 found = np.zeros(len(view.row))
                 found[positions] = scores
+                likely = positions[scores >= scores[:_DEPTH].min(initial=np.inf)]
+                near, more = self._lexical.phrases(placed_stems(text, language), likely, language)
+                found[near] += more
             else:
-                terms = [self._lexical.term(stem, language) for stem in stems]
+                terms = [self._lexical.term(stem, language) for stem in asked]
                 found = audience.scores(terms, view.row >= 0, _AUDIENCE_DEPTH)
             # A chunk is found in its own language alone.
             result += found
-            readings.append((float(found.max(initial=0.0)), language, stems))
-        _, language, stems = max(readings, key=lambda reading: reading[0])
+            readings.append((float(found.max(initial=0.0)), language, asked))
+        _, language, asked = max(readings, key=lambda reading: reading[0])
         if audience is None:
-            return language, self._lexical.idf(stems, language), result
-        idf = audience.idf([self._lexical.term(stem, language) for stem in stems])
-        return language, dict(zip(stems, idf.values(), strict=True)), result
+            return language, self._lexical.idf(asked, language), result
+        idf = audience.idf([self._lexical.term(stem, language) for stem in asked])
+        return language, dict(zip(asked, idf.values(), strict=True)), result
+
+    def _left(self, asked: Sequence[str], language: str, audience: Audience | None) -> Left:
+        """What the question leaves to find, by the statistics that count for the viewer."""
+        if audience is None:
+            return lambda seeds, among: self._lexical.left(asked, seeds, among, language)
+        terms = [self._lexical.term(stem, language) for stem in asked]
+        return lambda seeds, among: audience.left(terms, seeds, among)
 
     def _audience(self, version: int, viewer: Viewer) -> Audience | None:
         """Whose statistics count: None for the operator, who sees everything."""
@@ -363,23 +378,22 @@ class Index:
             self._audiences[version, viewer] = audience
         return audience
 
-    def _dense_scores(self, view: View, text: str) -> npt.NDArray[np.float64]:
+    def _dense_scores(self, view: View, text: str, language: str, idf: Mapping[str, float]) -> npt.NDArray[np.float64]:
         result = np.zeros(len(view.row))
         if not len(view.positions):
             return result
         # On disk there may be more than has been fed yet. And one thread: BLAS's would spin for a product this small.
-        rows, asked = self._vectors.rows[: len(view.row)], self._embed_question(text)
+        rows, asked = self._vectors.rows[: len(view.row)], self._embed_question(text, language, idf)
         if len(view.positions) < len(rows) // _SPARSE:
             result[view.positions] = np.vecdot(rows[view.positions], asked)
         else:
             np.copyto(result, np.vecdot(rows, asked), where=view.row >= 0)
         return result
 
-    def _embed_question(self, text: str) -> npt.NDArray[np.float32]:
+    def _embed_question(self, text: str, language: str, idf: Mapping[str, float]) -> npt.NDArray[np.float32]:
         words = words_of(text)
-        self._vocabulary.learn([words])
-        vector: npt.NDArray[np.float32] = self._embed([self._vocabulary.numbers(words)])[0]
-        return vector
+        rarity = [max((idf.get(stem, 0.0) for stem in stems(word, language)), default=0.0) for word in words]
+        return self._embedder.embed_question(words, rarity)
 
     def _ranked(self, view: View, evidence: Evidence, count: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:
         """The best chunks for an answer, and the `count` best documents by their best chunk."""

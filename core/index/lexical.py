@@ -7,7 +7,8 @@ and by no other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ _NARROW = 2_000
 """Up to so many allowed chunks are named in the query; more are sifted from the best hits."""
 _FIRST_HITS = 512
 
+_TITLE_WEIGHT = 0.3
+"""Of a stem in the title, beside what it counts as one of the chunk's."""
+_PHRASE_WEIGHT = 0.1
+_PHRASE_SLOP = 1
+"""At 2 and more the words may change places, and what tantivy counts then depends on how its segments were cut."""
+_PHRASE_GAP = 4
+"""Words further apart than this in the question are no phrase; stop words count."""
+_EXACT_BITS = 24
+
+Alike = Mapping[str, Sequence[tuple[str, float]]]
+"""For a stem, stems that may stand for it, each with its likeness in 0..1."""
+
 Positions = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
@@ -38,6 +51,7 @@ def _schema() -> tantivy.Schema:
     builder.add_unsigned_field("print", fast=True)
     builder.add_unsigned_field("length", fast=True)
     builder.add_text_field("text", tokenizer_name=_TOKENIZER)
+    builder.add_text_field("title", tokenizer_name=_TOKENIZER, index_option="freq")
     return builder.build()
 
 
@@ -89,8 +103,8 @@ class Lexical:
         if language not in self.languages:
             self.languages = [self.languages[0], *sorted([*self.languages[1:], language])]
 
-    def add(self, text: str, print_: int, language: str) -> None:
-        """The chunk at the next position."""
+    def add(self, text: str, title: str, print_: int, language: str) -> None:
+        """The chunk at the next position. Its `text` has the title in it already."""
         self.note(language)
         if self._writer is None:
             self._writer = self._index.writer(_HEAP_BYTES, 1)
@@ -100,9 +114,13 @@ class Lexical:
         if language == self.languages[0]:
             length = len(analyzer(language).analyze(spaced(text)))
             document.add_text("text", spaced(text))
+            if title:
+                document.add_text("title", spaced(title))
         else:
             marked, length = self._marked(text, language)
             document.add_pre_tokenized_text("text", marked)
+            if title:
+                document.add_pre_tokenized_text("title", self._marked(title, language)[0])
         document.add_unsigned("length", length)
         self._writer.add_document(document)
         self._lengths.append(length)
@@ -142,33 +160,24 @@ class Lexical:
             self._writer.wait_merging_threads()
             self._writer = None
 
-    def idf(self, stems: Sequence[str], language: str) -> dict[str, float]:
+    def idf(self, stems: Sequence[str], language: str, field: str = "text") -> dict[str, float]:
         """BM25's inverse document frequency of each stem of a language, over all chunks ever added."""
         total = self._searcher.num_docs
-        frequency = ((stem, self._searcher.doc_freq("text", self.term(stem, language))) for stem in stems)
+        frequency = ((stem, self._searcher.doc_freq(field, self.term(stem, language))) for stem in stems)
         return {stem: float(np.log1p((total - count + 0.5) / (count + 0.5))) for stem, count in frequency}
 
-    def search(self, stems: Sequence[str], allowed: Positions, need: int, language: str) -> tuple[Positions, Scores]:
+    def search(
+        self, stems: Sequence[str], allowed: Positions, need: int, language: str, alike: Alike | None = None
+    ) -> tuple[Positions, Scores]:
         """At least the `need` best of the `allowed` chunks (sorted positions) for the stems of a language, or all that
         match, best first.
 
         Which come is decided by scores alone, never by the order in which the index was written."""
         if not stems or not len(allowed):
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        query = tantivy.Query.boolean_query(
-            [
-                (
-                    tantivy.Occur.Should,
-                    tantivy.Query.term_query(self._schema, "text", self.term(stem, language), "freq"),
-                )
-                for stem in stems
-            ]
-        )
+        query = self._any(self._wanted(stems, alike or {}, language))
         if len(allowed) <= min(_NARROW, self.count // 4):
-            among = tantivy.Query.term_set_query(self._schema, "chunk", allowed.tolist())
-            query = tantivy.Query.boolean_query(
-                [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(among, 0.0))]
-            )
+            query = self._within(query, allowed)
         limit = max(_FIRST_HITS, 2 * need)
         while True:
             ids, scores, complete = self._hits(query, limit)
@@ -183,6 +192,88 @@ class Lexical:
             if complete or len(ids) >= need:
                 return ids, scores
             limit *= 8
+
+    def phrases(self, placed: Sequence[tuple[int, str]], among: Positions, language: str) -> tuple[Positions, Scores]:
+        """Which of the chunks `among` hold neighbouring words of a question near each other, and how much that counts
+        on top of their words. `placed` are the question's stems with their positions."""
+        pairs = {
+            (first, second): later - earlier
+            for (earlier, first), (later, second) in pairwise(placed)
+            if first != second and 0 < later - earlier <= _PHRASE_GAP
+        }
+        if not pairs or not len(among):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        near = [
+            tantivy.Query.phrase_query(
+                self._schema,
+                "text",
+                [(0, self.term(first, language)), (gap, self.term(second, language))],
+                _PHRASE_SLOP,
+            )
+            for (first, second), gap in pairs.items()
+        ]
+        query = self._within(tantivy.Query.boost_query(self._any(near), _PHRASE_WEIGHT), among)
+        positions, scores, _ = self._hits(query, len(among))
+        return positions, scores
+
+    def left(self, stems: Sequence[str], seeds: Positions, among: Positions, language: str) -> npt.NDArray[np.float64]:
+        """The score of each chunk of `among` (sorted), counting only the stems that no chunk of `seeds` holds."""
+        result = np.zeros(len(among))
+        terms = [self.term(stem, language) for stem in stems]
+        held = self._held(terms, seeds)
+        missing = [self._term("text", term) for term in terms if term not in held]
+        if missing:
+            positions, scores, _ = self._hits(self._within(self._any(missing), among), len(among))
+            result[np.searchsorted(among, positions)] = scores
+        return result
+
+    def _held(self, terms: Sequence[str], positions: Positions) -> set[str]:
+        """Which of the stems these chunks hold. One search tells of many: each stem scores a power of two of its own,
+        and single precision adds whole numbers of 24 bits exactly."""
+        held: set[str] = set()
+        for first in range(0, len(terms), _EXACT_BITS):
+            batch = terms[first : first + _EXACT_BITS]
+            marks = [
+                tantivy.Query.const_score_query(self._term("text", term), float(1 << bit))
+                for bit, term in enumerate(batch)
+            ]
+            _, scores, _ = self._hits(self._within(self._any(marks), positions), len(positions))
+            seen = int(np.bitwise_or.reduce(scores.astype(np.int64), initial=0))
+            held.update(term for bit, term in enumerate(batch) if seen >> bit & 1)
+        return held
+
+    def _wanted(self, stems: Sequence[str], alike: Alike, language: str) -> list[tantivy.Query]:
+        """What each stem asks for: itself or, for less, one that is like it; and itself in the title, where it weighs
+        as much as it is rare in texts, not in titles."""
+        rarity = self.idf([*stems, *(other for stem in stems for other, _ in alike.get(stem, ()))], language)
+        in_titles = self.idf(stems, language, "title")
+        wanted = []
+        for stem in stems:
+            itself = self._term("text", self.term(stem, language))
+            others = [
+                tantivy.Query.boost_query(
+                    self._term("text", self.term(other, language)), likeness * min(1.0, rarity[stem] / rarity[other])
+                )
+                for other, likeness in alike.get(stem, ())
+            ]
+            wanted.append(tantivy.Query.disjunction_max_query([itself, *others]) if others else itself)
+            weight = _TITLE_WEIGHT * rarity[stem] / in_titles[stem]
+            wanted.append(tantivy.Query.boost_query(self._term("title", self.term(stem, language)), weight))
+        return wanted
+
+    def _term(self, field: str, term: str) -> tantivy.Query:
+        return tantivy.Query.term_query(self._schema, field, term, "freq")
+
+    @staticmethod
+    def _any(queries: Sequence[tantivy.Query]) -> tantivy.Query:
+        return tantivy.Query.boolean_query([(tantivy.Occur.Should, query) for query in queries])
+
+    def _within(self, query: tantivy.Query, positions: Positions) -> tantivy.Query:
+        """The query, for these chunks alone."""
+        these = tantivy.Query.term_set_query(self._schema, "chunk", positions.tolist())
+        return tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(these, 0.0))]
+        )
 
     def scored(self, term: str) -> tuple[Positions, Scores, float]:
         """All chunks that hold the stem, their scores, and the inverse document frequency in those, rounded as tantivy

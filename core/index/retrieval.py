@@ -1,15 +1,15 @@
-"""How a question's chunks are ranked: words, vectors, titles, and a walk over shared entities.
+"""How a question's chunks are ranked: words, vectors, titles, a walk over shared entities, and links to other titles.
 
-A question that names no known title is ranked by words and vectors alone. One that does is likely to need what those
-documents lead to, so a walk starts there: the documents whose titles the seeds mention, and what shares entities with
-them. The weights were chosen on the 2WikiMultihopQA, SciFact (train) and doc2dial questions.
+A question that names a known title is likely to need what that document leads to, so a walk over shared entities starts
+there. Whatever it names, the documents whose titles the best chunks mention come up too, above all those that hold what
+the question asks and the best chunks do not say; and then, for less, those that these lead to. Nothing is learned: the
+weights are few, alike for all questions, and lie in the middle of where they do well (see docs/decisions/0008).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,22 @@ SEEDS = 3
 """More seeds would have the walk return its own seeds."""
 WALK_DENSE = 0.15
 WALK_LEXICAL = 0.2
-WALK_LINK = 0.3
-"""For a chunk whose document's title a seed mentions."""
+FURTHER_SEEDS = 4
+_TIE_DECIMALS = 5
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
+
+Left = Callable[[Positions, Positions], Floats]
+"""What the question leaves to find: `left(seeds, among)` is the BM25 score of each chunk of `among`, counting only the
+question's stems that no seed holds."""
+
+
+LINK_SHARE = 0.3
+"""How far a document whose title a seed mentions comes up towards that seed…"""
+ANSWER_SHARE = 0.6
+"""…and how much further, up to this, the more it holds of what the seeds leave unsaid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,7 @@ class Evidence:
     walked: bool
 
 
-def rank(view: View, lexical: Floats, dense: Floats, asked: Sequence[int]) -> Evidence:
+def rank(view: View, lexical: Floats, dense: Floats, asked: Sequence[int], left: Left) -> Evidence:
     """Score every chunk position. `lexical` and `dense` are raw, and 0 outside the view; `asked` are entity numbers."""
     lexical = _to_one(lexical)
     dense = np.maximum(dense, 0.0)
@@ -52,18 +63,30 @@ def rank(view: View, lexical: Floats, dense: Floats, asked: Sequence[int]) -> Ev
     walk = np.zeros(len(score))
     if walked:
         score = score + TITLE_BONUS * titled
-        seeds = best(score, SEEDS)
-        if titled[seeds].any():
-            seeds = seeds[titled[seeds]]
+    seeds = _seeds(score, SEEDS)
+    if walked and titled[seeds].any():
+        seeds = seeds[titled[seeds]]
+    if walked:
         # The last bits of a sum depend on its order, which hidden documents have a part in.
         walk = np.round(_to_one(_walk(view, seeds, score[seeds] ** 2, asked)), 9)
-        mentioned = view.entities_of(seeds)
-        linked = view.titled(mentioned[view.titles[mentioned]])
-        score = walk + WALK_LINK * linked + WALK_LEXICAL * lexical + WALK_DENSE * dense
+        score = walk + WALK_LEXICAL * lexical + WALK_DENSE * dense
+    score = _follow(view, score, seeds, left)
+    score = _follow(view, score, _seeds(score, FURTHER_SEEDS), left)
     return Evidence(lexical, dense, walk, titled, score, walked)
 
 
-def _walk(view: View, seeds: npt.NDArray[Any], weights: Floats, asked: Sequence[int]) -> Floats:
+def _follow(view: View, score: Floats, seeds: Positions, left: Left) -> Floats:
+    """The scores once what the seeds lead to has come up towards them: never past them."""
+    reach = view.linked(seeds, score[seeds])
+    among = np.flatnonzero(reach > score)
+    if len(among):
+        share = LINK_SHARE + ANSWER_SHARE * _to_one(left(seeds, among))
+        score = score.copy()
+        score[among] += share * (reach[among] - score[among])
+    return score
+
+
+def _walk(view: View, seeds: Positions, weights: Floats, asked: Sequence[int]) -> Floats:
     start = np.zeros(len(view.row))
     start[seeds] = weights
     named = np.zeros(len(view.titles))
@@ -76,11 +99,16 @@ def _to_one(values: Floats) -> Floats:
     return values / top if top > 0 else values
 
 
+def _seeds(score: Floats, count: int) -> Positions:
+    """The best chunks. Single precision adds in the order of the index's segments, so what differs by less is a tie and
+    falls to the earlier."""
+    return best(np.round(score, _TIE_DECIMALS), count)
+
+
 def best(values: Floats, count: int) -> npt.NDArray[np.int64]:
     """The positions of the highest values above nought, highest first, of equals the earlier first."""
-    # Those at nought are left out first: partitioning takes a hundred times as long where most values are equal.
-    likely = np.flatnonzero(values > 0)
-    if 0 < count < len(likely):
-        held = values[likely]
-        likely = likely[held >= np.partition(held, -count)[-count]]
+    count = min(count, len(values))
+    if not count:
+        return np.empty(0, np.int64)
+    likely = np.flatnonzero((values > 0) & (values >= np.partition(values, -count)[-count]))
     return likely[np.lexsort((likely, -values[likely]))][:count]

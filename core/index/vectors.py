@@ -104,6 +104,29 @@ class EmbeddingTable:
         norms[norms == 0] = 1
         return result / norms[:, np.newaxis]
 
+    def sums(self, words: Sequence[str]) -> Vectors:
+        """For each word the sum of its token vectors, shape (n, 256)."""
+        if not words:
+            return np.zeros((0, DIMENSIONS), np.float32)
+        tokens, starts = self.tokenise(words)
+        total: Vectors = np.add.reduceat(self._rows[tokens], starts, axis=0)
+        return total
+
+    def embed_question(self, words: Sequence[str], rarity: Sequence[float]) -> Vectors:
+        """A question's unit vector, shape (256,): halfway between its plain vector and one whose words count by their
+        `rarity`. Only a question's can: a stored vector must not depend on what else is stored."""
+        vectors = self.sums(words)
+        return unit(unit(vectors.sum(axis=0)) + unit(np.array(rarity, np.float32) @ vectors))
+
+    def whole_words(self) -> list[str]:
+        """The words in small letters that are one token each, at least three letters long, sorted."""
+        pieces: dict[str, int] = self._tokenizer.get_vocab()
+        words = sorted(piece[1:] for piece in pieces if len(piece) > 3 and piece[0] == "▁" and piece[1:].isalpha())
+        words = [word for word in words if word == word.lower()]
+        tokens, starts = self.tokenise(words)
+        lengths = np.diff(starts, append=len(tokens)).tolist()
+        return [word for word, length in zip(words, lengths, strict=True) if length == 1]
+
     def _fill(self, tokens: npt.NDArray[np.int32]) -> None:
         _, filled = self._marks
         fresh = tokens[~filled[tokens]]
@@ -116,6 +139,12 @@ class EmbeddingTable:
 def embedding_table() -> EmbeddingTable:
     """The table of this process: it is large, and the same for every index."""
     return EmbeddingTable()
+
+
+def unit(vector: Vectors) -> Vectors:
+    """At length 1; zeros stay zeros."""
+    unit: Vectors = vector / (np.sqrt(vector @ vector) or np.float32(1.0))
+    return unit
 
 
 class VectorFile:

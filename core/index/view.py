@@ -57,6 +57,36 @@ class View:
         last = np.searchsorted(self.edges.chunk, wanted, side="right")
         return np.unique(self.edges.entity[ranges(first, last - first)])
 
+    def linked(self, seeds: npt.NDArray[Any], strength: Weights) -> Weights:
+        """How strongly each chunk's document is led to: the strength of the strongest of the `seeds` that mention its
+        title, for less the more chunks mention it. A chunk does not lead to its own document."""
+        found = np.zeros(len(self.row))
+        chunks, entities = self._title_edges
+        for seed, worth in zip(seeds.tolist(), strength.tolist(), strict=True):
+            named = self.edges.entity[
+                slice(*np.searchsorted(self.edges.chunk, np.array((seed, seed + 1), self.edges.chunk.dtype)))
+            ]
+            named = named[self.titles[named] & (self.frequency[named] <= self.hub)]
+            first = np.searchsorted(entities, named)
+            count = np.searchsorted(entities, named, side="right") - first
+            led = chunks[ranges(first, count)]
+            worths = worth * np.repeat(self._specificity(named), count)
+            other = self.row[led] != self.row[seed]
+            # A chunk has one title, so none is named twice.
+            found[led[other]] = np.maximum(found[led[other]], worths[other])
+        return found
+
+    def _specificity(self, entities: npt.NDArray[Any]) -> Weights:
+        """1 for an entity that one chunk mentions, and towards 0 the more do: idf as a share of the highest."""
+        total = len(self.positions) + 1
+        specificity: Weights = 1.0 - np.log(np.maximum(self.frequency[entities], 1)) / np.log(total)
+        return specificity
+
+    @property
+    def hub(self) -> float:
+        """An entity that more chunks mention than this leads everywhere."""
+        return max(HUB_SHARE * len(self.positions), HUB_FLOOR)
+
     @cached_property
     def _title_edges(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Sorted by entity."""
@@ -96,8 +126,7 @@ class WalkGraph:
     def __init__(self, view: View) -> None:
         edges, frequency = view.edges, view.frequency
         total = len(view.positions)
-        hub = max(HUB_SHARE * total, HUB_FLOOR)
-        passed = (frequency > 1) & (frequency <= hub)
+        passed = (frequency > 1) & (frequency <= view.hub)
         kept = edges.only(passed[edges.entity])
         count = np.where(view.titles[kept.entity], np.maximum(kept.stated, kept.found), kept.stated).astype(np.float64)
         weight = np.where(kept.title, OWN_TITLE_WEIGHT, 1 + np.log(count))

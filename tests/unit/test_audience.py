@@ -23,7 +23,7 @@ def texts(count: int) -> list[str]:
 def lexical(chunks: list[str]) -> Lexical:
     index = Lexical(None)
     for number, text in enumerate(chunks):
-        index.add(text, number, ENGLISH)
+        index.add(text, "", number, ENGLISH)
         if number == len(chunks) // 2:
             index.commit()
     index.commit()

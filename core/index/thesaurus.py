@@ -1,0 +1,67 @@
+"""Which words may stand for a question's: neighbours in the table of static embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+
+from core.analysis.stems import stems, words_of
+from core.index.vectors import EmbeddingTable, Vectors, embedding_table, unit
+
+LIKE = 0.5
+"""Cosine from which one word may stand for another."""
+MOST = 12
+_DIMENSIONS = 64
+"""The first ones say most: the table was trained to be cut off."""
+_REMEMBERED_WORDS = 20_000
+
+Likes = tuple[tuple[str, float], ...]
+
+
+class Thesaurus:
+    """Neighbours are sought among the ten thousand words that the table holds whole, whatever is stored: so they depend
+    on the question's words alone."""
+
+    def __init__(self, table: EmbeddingTable) -> None:
+        self._table = table
+        self._known: dict[str, Likes] = {}
+
+    def alike(self, text: str) -> Mapping[str, Likes]:
+        """For stems of the text the stems of words like them, each with its likeness in 0..1, the most alike first."""
+        found: dict[str, Likes] = {}
+        for word in dict.fromkeys(words_of(text.lower())):
+            stemmed = stems(word)
+            if len(stemmed) == 1 and word.isalpha() and stemmed[0] not in found:
+                found[stemmed[0]] = self._likes(word, stemmed[0])
+        return found
+
+    def _likes(self, word: str, stem: str) -> Likes:
+        known = self._known.get(word)
+        if known is None:
+            if len(self._known) >= _REMEMBERED_WORDS:
+                self._known.clear()
+            known = self._known[word] = self._search(word, stem)
+        return known
+
+    def _search(self, word: str, stem: str) -> Likes:
+        held, vectors = _whole_words()
+        # One thread: BLAS's would spin for a product this small.
+        likeness = np.vecdot(vectors, unit(self._table.sums([word])[0, :_DIMENSIONS]))
+        likely = np.flatnonzero(likeness > LIKE)
+        likely = likely[np.argsort(-likeness[likely], kind="stable")][:MOST]
+        result: dict[str, float] = {}
+        for place in likely.tolist():
+            if held[place] != stem:
+                result.setdefault(held[place], float(likeness[place]))
+        return tuple(result.items())
+
+
+@cache
+def _whole_words() -> tuple[list[str], Vectors]:
+    """The stems of the words that the table holds whole, and the words' unit vectors: made once for all indexes."""
+    table = embedding_table()
+    words = [(word, stemmed[0]) for word in table.whole_words() if (stemmed := stems(word))]
+    vectors = np.stack([unit(vector[:_DIMENSIONS]) for vector in table.sums([word for word, _ in words])])
+    return [stem for _, stem in words], vectors
