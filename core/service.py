@@ -235,7 +235,7 @@ class GraphService:
         chunks = await self.store.chunks(wanted, ranking.graph_version)
         ids = {chunk.document_id for chunk in chunks.values()}
         documents = await self.store.documents(ids, ranking.graph_version)
-        answer = await self._reader.ask(lambda _: compose(question, ranking, chunks, documents))
+        answer = await self._reader.ask(lambda index: compose(question, ranking, chunks, documents, index))
         self._writer.audit_soon(answered(answer, actor))
         return answer
 

@@ -32,7 +32,7 @@ from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking
 from core.index.retrieval import Evidence, best, rank
-from core.index.vectors import EmbeddingTable, VectorFile
+from core.index.vectors import EmbeddingTable, VectorFile, Vectors
 from core.index.view import View
 from core.model import EntitySummary, EntityView, Hit, LogEntry, StoredChunk, Viewer
 
@@ -197,6 +197,14 @@ class Index:
             walked=evidence.walked,
             graph_version=version,
         )
+
+    def idf(self, terms: Sequence[str]) -> dict[str, float]:
+        """The inverse document frequency of each stem."""
+        return self._lexical.idf(terms)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """A unit vector for each text, shape (n, 256)."""
+        return self._embedder.embed(texts)
 
     def entities(self, text: str, limit: int, viewer: Viewer) -> list[EntitySummary]:
         """Entities that `viewer` may see and whose name contains `text`: those that begin with it first, then the most
