@@ -42,6 +42,10 @@ class JudgedQuestion:
     text: str
     judgements: Judgements
 
+    @property
+    def relevant(self) -> frozenset[str]:
+        return frozenset(document_id for document_id, grade in self.judgements.items() if grade > 0)
+
 
 def read_questions(queries: Path, qrels: Path) -> list[JudgedQuestion]:
     """The questions that have a relevant document. Raises InvalidInput that names file and line."""

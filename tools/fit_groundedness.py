@@ -23,17 +23,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.abstention import PARTS, Asked, ask_twice, part_of
 from core.answering.calibration import AnswerModel, Model
 from core.answering.groundedness import Support, states
-from core.evaluation import JudgedQuestion, auroc, calibration_error, read_questions
-from core.model import Answer, Delete
-from core.service import GraphService, create_graph_service
+from core.evaluation import auroc, calibration_error, read_questions
+from core.service import create_graph_service
 from tools.scifact_claims import Claim, read_claims
 
 CLAIM_SET = "scifact"
 SETS = ("2wiki", "doc2dial", CLAIM_SET)
-FOLDS = 10
-TOP_K = 5
 FALSE_ANSWERS = 0.05
 """The share of unanswerable questions that may get an answer."""
 RIDGE = 0.01
@@ -69,45 +67,26 @@ class Case:
 
 
 async def ask_all(name: str, folder: Path) -> list[Case]:
-    corpus = {record["_id"]: record for record in _read(folder / "corpus.jsonl")}
+    documents = {record["_id"]: _document(record) for record in _read(folder / "corpus.jsonl")}
     (qrels,) = (folder / "qrels").iterdir()
-    questions = read_questions(folder / "queries.jsonl", qrels)
-    cases: list[Case] = []
     async with await create_graph_service("sqlite::memory:") as service:
-        await _put(service, corpus.values())
-        cases.extend([await _case(service, name, question, present=True) for question in questions])
-        for fold in range(FOLDS):
-            asked = [question for question in questions if fold_of(question.id) == fold]
-            gone = sorted({id_ for question in asked for id_ in relevant(question)})
-            await service.submit([Delete(id_) for id_ in gone], origin="fit", actor="fit")
-            cases.extend([await _case(service, name, question, present=False) for question in asked])
-            await _put(service, [corpus[id_] for id_ in gone])
-    return cases
+        async for result in service.process_documents(documents.values(), origin="fit", actor="fit"):
+            if result.error is not None:
+                raise SystemExit(f"{result.document_id} was refused: {result.error.message}")
+        asked = await ask_twice(service, read_questions(folder / "queries.jsonl", qrels), documents)
+    return [_case(name, one) for one in asked]
 
 
-async def _case(service: GraphService, name: str, question: JudgedQuestion, *, present: bool) -> Case:
-    answer: Answer = await service.query(question.text, top_k=TOP_K)
-    hits = {hit.document_id for hit in await service.retrieve(question.text, top_k=TOP_K)} if present else set()
-    fitted = {key: value for key, value in answer.validation.components.items() if key not in _NOT_FITTED}
-    return Case(name, question.id, states(question.text), present, present and relevant(question) <= hits, fitted)
+def _case(name: str, asked: Asked) -> Case:
+    components = asked.answer.validation.components
+    fitted = {key: value for key, value in components.items() if key not in _NOT_FITTED}
+    question = asked.question
+    return Case(name, question.id, states(question.text), asked.present, asked.found, fitted)
 
 
-async def _put(service: GraphService, records: Any) -> None:
-    documents = (
-        {"document_id": r["_id"], "content": r["text"], "metadata": {"title": r["title"]} if r.get("title") else {}}
-        for r in records
-    )
-    async for result in service.process_documents(documents, origin="fit", actor="fit"):
-        if result.error is not None:
-            raise SystemExit(f"{result.document_id} was refused: {result.error.message}")
-
-
-def relevant(question: JudgedQuestion) -> set[str]:
-    return {id_ for id_, grade in question.judgements.items() if grade > 0}
-
-
-def fold_of(text: str) -> int:
-    return hashlib.blake2b(text.encode(), digest_size=2).digest()[0] % FOLDS
+def _document(record: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"title": record["title"]} if record.get("title") else {}
+    return {"document_id": record["_id"], "content": record["text"], "metadata": metadata}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -122,8 +101,8 @@ def fit(names: Sequence[str], values: Floats, labels: Mask, weights: Floats) -> 
     """Ridge logistic regression by Newton's method on standardised components, then isotonic regression of the labels
     on the logits that cross-validation gave."""
     logits = np.zeros(len(labels))
-    parts = np.arange(len(labels)) % FOLDS
-    for part in range(FOLDS):
+    parts = np.arange(len(labels)) % PARTS
+    for part in range(PARTS):
         held_out = parts == part
         logits[held_out] = _logits(
             logistic(names, values[~held_out], labels[~held_out], weights[~held_out]), values[held_out]
@@ -172,7 +151,7 @@ def cross_validated(
 ) -> Floats:
     """The probability of each row by a model that saw no row of its fold; `fitted` are the rows to learn from."""
     result = np.zeros(len(labels))
-    for fold in range(FOLDS):
+    for fold in range(PARTS):
         learn, rows = fitted & (folds != fold), folds == fold
         model = fit(names, values[learn], labels[learn], weights[learn])
         result[rows] = [model.probability(dict(zip(names, row, strict=True))) for row in values[rows].tolist()]
@@ -190,16 +169,20 @@ def threshold(probabilities: Floats, share: float = FALSE_ANSWERS) -> float:
 
 def fit_answers(kind: str, cases: Sequence[Case]) -> AnswerModel:
     """The model of questions, or of statements, and its figures, which are all cross-validated."""
-    names = list(cases[0].components)
+    names = [name for name in cases[0].components if name != "said"]
+    said = np.array([case.components["said"] > 0 for case in cases])
     values = np.array([[case.components[name] for name in names] for case in cases])
     sets = np.array([case.set for case in cases])
     present = np.array([case.present for case in cases])
     found = np.array([case.found for case in cases])
-    folds = np.array([fold_of(case.question_id) for case in cases])
+    folds = np.array([part_of(case.question_id) for case in cases])
     weights = np.ones(len(cases))
     fitted = found | ~present
     p = cross_validated(names, values, found, weights, fitted, folds)
+    # What is said in so many words is answered; the threshold makes room for it.
+    p[said] += 1
     least = threshold(p[~present])
+    p[said] = np.maximum(p[said] - 1, least)
     print(f"{kind}: answered from {least:.3f}")
     print("  set         asked  AUROC    ECE  unanswerable  answerable  strict")
     for name in (*sorted(set(sets.tolist())), "all"):
@@ -225,7 +208,7 @@ def fit_supports(claims: Sequence[Claim]) -> Model:
     labels = np.array([claim.label == "SUPPORT" for claim in claims])
     related = np.array([claim.label != "NONE" for claim in claims])
     unopposed = np.array([claim.label != "CONTRADICT" for claim in claims])
-    folds = np.array([fold_of(claim.claim_id) for claim in claims])
+    folds = np.array([part_of(claim.claim_id) for claim in claims])
     weights = np.ones(len(claims))
     probabilities = cross_validated(names, values, labels, weights, unopposed, folds)
     p, y = probabilities[unopposed], labels[unopposed]

@@ -41,9 +41,15 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class AnswerModel(Model):
-    """The probability that the evidence answers a question; from `answer_from` on, an answer is given."""
+    """The probability that the evidence answers a question; from `answer_from` on, an answer is given. It is no lower
+    than that when the component `said` is 1."""
 
     answer_from: float = 0.0
+
+    def probability(self, components: Mapping[str, float]) -> float:
+        # Not `super()`: a dataclass with slots is another class than the one that the compiler knows.
+        modelled = Model.probability(self, components)
+        return max(modelled, self.answer_from) if components["said"] else modelled
 
 
 @dataclass(frozen=True, slots=True)

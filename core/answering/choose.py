@@ -98,7 +98,7 @@ def _section(evidence: Evidence, most: int) -> list[Sentence]:
 def _following(evidence: Evidence, first: Sentence) -> Iterator[Sentence]:
     """What belongs to a sentence that does not stand alone: the list that it opens, or, if it is short, the next."""
     opens = first.quote.endswith(":")
-    if not opens and len(first.quote.split()) >= _SHORT:
+    if not opens and (len(first.quote.split()) >= _SHORT or evidence.asked <= first.own):
         return
     rank, number = first.place
     after = [s for s in evidence.sentences if s.place[0] == rank and s.place[1] > number]
@@ -187,7 +187,7 @@ class _Hops:
 
 def _names(quote: str, name: str) -> bool:
     """Whether a sentence names it: a single word only where it is no part of a longer name."""
-    start = quote.find(name) if len(name) > 2 else -1
+    start = quote.find(name) if len(name) > 2 and not name[0].islower() else -1
     if start < 0:
         return False
     end = start + len(name)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -102,22 +103,28 @@ class Evidence:
     ) -> None:
         self.ranking = ranking
         self.terms = ranking.terms
+        self.asked = frozenset(self.terms)
         self._total = math.fsum(self.terms.values()) or 1.0
+        self._shares: dict[frozenset[str], float] = {}
+        """Few of the many sentences hold any of the question's words, and fewer hold different ones."""
         self.passages = tuple(_passages(ranking, chunks, documents))
         self.sentences = tuple(sentence for passage in self.passages for sentence in _read(passage))
         self.top = max((passage.ranked.score for passage in self.passages), default=1.0) or 1.0
 
-    def share(self, words: Iterable[str]) -> float:
+    def share(self, words: AbstractSet[str]) -> float:
         """The share of the question that a set of stems holds, weighted by rarity. Summed exactly, since the order of
         a set differs from process to process."""
-        return math.fsum(self.terms[word] for word in words if word in self.terms) / self._total
+        held = self.asked & words
+        known = self._shares.get(held)
+        if known is None:
+            known = self._shares[held] = math.fsum(self.terms[word] for word in held) / self._total
+        return known
 
     def about(self, heading: frozenset[str]) -> float:
         """How far a heading or title says what is asked: the share of the question that it holds, times the share of it
         that the question holds."""
-        if not heading:
-            return 0.0
-        return self.share(heading) * sum(word in self.terms for word in heading) / len(heading)
+        held = len(self.asked & heading)
+        return self.share(heading) * held / len(heading) if held else 0.0
 
     def spoken_of(self, sentence: Sentence) -> float:
         """How far what stands over a sentence says what is asked."""

@@ -29,12 +29,15 @@ MISSING_EXACT_CAP = 0.5
 """The most that support can be when a number, quotation or name of the claim is in no quotation."""
 _SAME_TITLE = 0.8
 """The share of their words that a name and a title have in common when one means the other."""
+_SAID_WORDS = 3
+"""Fewer words are in one sentence by chance."""
+_NEARLY = 0.9
 _MANY_TITLES = 4
 """Documents that a question names by title; more tell no more."""
 _TOPICAL = 5
 """Passages whose headings are looked at."""
-_COMPARED = 24
-"""Sentences that are compared with the question by their vectors."""
+_COMPARED = 12
+"""Sentences, and headings, that are compared with the question by their vectors."""
 _SATURATION = 1.2
 """BM25's k1: how soon more occurrences of a word stop to tell more."""
 _ALIKE_FROM = 0.35
@@ -195,16 +198,49 @@ def components(
         **_similarities(question, evidence, vocabulary),
         "dense": max((passage.ranked.dense for passage in passages), default=0.0),
         "density": _density(evidence),
-        "topic": evidence.about(first.topic) if first else 0.0,
-        "heading": max(
-            (evidence.about(s.heading) for s in evidence.sentences if s.place[0] < _TOPICAL and not s.titled),
-            default=0.0,
-        ),
+        "said": float(_is_said(evidence)),
+        "topic": _topic(evidence),
+        "heading": _heading(evidence),
         "nameless": float(not names),
         "held": _share_of(names, lambda words: words <= held),
         "named": _share_of(names, lambda words: any(_same(words, passage) for passage in passages)),
         "known": min(sum(asked.titles for asked in evidence.ranking.entities), _MANY_TITLES) / _MANY_TITLES,
     }
+
+
+def _topic(evidence: Evidence) -> float:
+    """Whether the best document's title says what is asked. One without a title is about what it says."""
+    if not evidence.passages:
+        return 0.0
+    first = evidence.passages[0]
+    return evidence.about(first.topic) if first.title else _said(evidence)
+
+
+def _heading(evidence: Evidence) -> float:
+    """Whether a heading says what is asked; where there is no title, there is rarely one."""
+    if evidence.passages and not evidence.passages[0].title:
+        return _said(evidence)
+    near = (s for s in evidence.sentences if s.place[0] < _TOPICAL and not s.titled)
+    return max((evidence.about(sentence.heading) for sentence in near), default=0.0)
+
+
+def _said(evidence: Evidence) -> float:
+    """The most that a sentence of the best passage says of the question."""
+    first = (sentence for sentence in evidence.sentences if sentence.passage is evidence.passages[0])
+    return max((evidence.share(sentence.own) for sentence in first), default=0.0)
+
+
+def _is_said(evidence: Evidence) -> bool:
+    """Whether a sentence of the best document holds every word of the question and few others, and none of another
+    document nearly does."""
+    if len(evidence.terms) < _SAID_WORDS:
+        return False
+    best = evidence.passages[0].document_id if evidence.passages else ""
+    own = [s for s in evidence.sentences if s.passage.document_id == best]
+    others = [s for s in evidence.sentences if s.passage.document_id != best]
+    return any(
+        evidence.asked <= s.own and len(s.own) <= 2 * len(evidence.asked) for s in own if s.kind is Kind.PROSE
+    ) and not any(evidence.share(s.own) >= _NEARLY for s in others)
 
 
 def coverage(question: str, evidence: Evidence, chosen: Sequence[Sentence]) -> float:
@@ -247,9 +283,10 @@ def _density(evidence: Evidence) -> float:
     best = 0.0
     counts: dict[int, dict[str, int]] = {}
     for sentence in evidence.sentences:
-        held = counts.setdefault(sentence.place[0], dict.fromkeys(sentence.passage.title & evidence.terms.keys(), 1))
-        for word in sentence.own & evidence.terms.keys():
-            held[word] = held.get(word, 0) + 1
+        if found := evidence.asked & sentence.own:
+            held = counts.setdefault(sentence.place[0], dict.fromkeys(evidence.asked & sentence.passage.title, 1))
+            for word in found:
+                held[word] = held.get(word, 0) + 1
     total = math.fsum(evidence.terms.values()) or 1.0
     for held in counts.values():
         best = max(best, math.fsum(evidence.terms[w] * n / (n + _SATURATION) for w, n in held.items()) / total)
@@ -284,6 +321,8 @@ def _share_of(names: Sequence[str], found: Callable[[frozenset[str]], bool]) -> 
 
 def _same(words: frozenset[str], passage: Passage) -> bool:
     """Whether a name means the passage's document: they need not agree in case, or in what stands in brackets."""
+    if not passage.title:
+        return words <= frozenset(stems(passage.chunk.text))
     return any(
         len(words & title) >= _SAME_TITLE * len(words | title) for title in (passage.title, passage.topic) if title
     )

@@ -95,8 +95,8 @@ async def test_the_question_of_the_readme_is_answered_from_the_document_of_the_r
 
 
 README_ANSWERS = {
-    "How does a command find the running hub?": "Its lock file `STORE.lock` names who has it, so that a command finds",
-    "Does the default need a server?": "The default needs no server, no key and no model",
+    "How do I write a connector?": "A connector adapts one outside system. You write three things",
+    "Does the default need a server, a key or a model?": "The default needs no server, no key and no model",
 }
 
 
