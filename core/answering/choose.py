@@ -36,9 +36,8 @@ def choose(question: str, evidence: Evidence, most: int) -> list[Sentence]:
     """One to four sentences in the order in which they are to be read, of at most `most` documents; none when nothing
     was found."""
     named = _named(evidence)
-    if named:
-        return _Hops(question, evidence, most).chosen(named)
-    return _section(evidence, most)
+    # A document may be named and have nothing but layout: then whatever says most of what is asked has to do.
+    return (_Hops(question, evidence, most).chosen(named) if named else []) or _section(evidence, most)
 
 
 def _named(evidence: Evidence) -> list[str]:

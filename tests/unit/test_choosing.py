@@ -67,3 +67,9 @@ def test_a_word_of_a_longer_name_leads_to_no_document_of_that_title() -> None:
     log.put("f", "Silent Hills is a film directed by Princess Anna.", {"title": "Silent Hills"})
     log.put("p", "Princess is a film about a palace.", {"title": "Princess"})
     assert "p" not in [source.document_id for source in quoted(log, "Who directed the film Silent Hills?")]
+
+
+def test_of_a_named_document_that_is_all_layout_the_layout_is_quoted() -> None:
+    log = GraphLog()
+    log.put("t", "| Silent Hills | 1930 |", {"title": "Silent Hills"})
+    assert [source.document_id for source in quoted(log, "When was Silent Hills made?")] == ["t"]
