@@ -60,7 +60,7 @@ async def told(service: GraphService, **options: Any) -> list[tuple[str, str, fl
 
 async def test_a_question_sees_every_document_acknowledged_before_it(service: GraphService) -> None:
     await fill(service)
-    answer = await service.query("Which town has the tallest church tower?")
+    answer = await service.query("Which minster has the tallest church tower in the world?")
     assert answer.answer is not None
     assert "tallest church tower" in answer.answer
     assert answer.sources[0].document_id == "ulm"
