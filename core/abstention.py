@@ -49,26 +49,27 @@ async def ask_twice(
     for question in questions:
         if missing := question.relevant - documents.keys():
             raise InvalidInput(f"question {question.id!r}: document {min(missing)!r} is not in the corpus")
-    await _settle(service)
-    asked = [await _ask(service, question, present=True) for question in questions]
+    await settle(service)
+    asked = [await ask(service, question, present=True) for question in questions]
     for part in range(PARTS):
         these = [question for question in questions if part_of(question.id) == part]
         gone = sorted({id_ for question in these for id_ in question.relevant})
         await service.submit([Delete(id_) for id_ in gone], origin=_ORIGIN, actor=_ORIGIN)
-        await _settle(service)
-        asked.extend([await _ask(service, question, present=False) for question in these])
+        await settle(service)
+        asked.extend([await ask(service, question, present=False) for question in these])
         back = [documents[id_] for id_ in gone]
         _ = [result async for result in service.process_documents(back, origin=_ORIGIN, actor=_ORIGIN)]
     return asked
 
 
-async def _settle(service: GraphService) -> None:
+async def settle(service: GraphService) -> None:
     """Wait for the index: a corpus that was just read in takes it longer than a question waits."""
     while not await service.ready():  # noqa: ASYNC110  the service tells its state, and no event
         await asyncio.sleep(0.02)
 
 
-async def _ask(service: GraphService, question: JudgedQuestion, *, present: bool) -> Asked:
+async def ask(service: GraphService, question: JudgedQuestion, *, present: bool) -> Asked:
+    """Ask a question of a service that has its relevant documents, or does not."""
     answer = await service.query(question.text, top_k=TOP_K)
     hits = await service.retrieve(question.text, top_k=TOP_K) if present else []
     found = present and question.relevant <= {hit.document_id for hit in hits}

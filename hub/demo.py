@@ -35,8 +35,8 @@ POLL_SECONDS = 0.1
 SECRET_VARIABLE = "DEMO_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable, which holds the secret
 
 QUESTIONS = (
-    ("What does the del statement do?", "python-help"),
-    ("How do I write a connector?", "aime-docs"),
+    ("What happens when a context manager's __exit__ method returns a true value?", "python-help"),
+    ("How does a command find the running hub?", "aime-docs"),
 )
 
 console = Console(highlight=False)

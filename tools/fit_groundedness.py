@@ -3,7 +3,8 @@
     python -m tools.fit_groundedness --data ../shared/data [--write]
 
 DATA holds folders in the BEIR layout (corpus.jsonl, queries.jsonl, qrels/): of each, every question is asked of the
-whole corpus, and once more of a corpus from which its relevant documents were deleted. Answerable is a question whose
+whole corpus, and once more of a corpus from which its relevant documents were deleted; and likewise of small stores
+made of its documents. Answerable is a question whose
 relevant documents are all among the first five; one asked of the whole corpus without that is left out of the fit and
 counted in the figures called strict. `scifact/evidence.jsonl` labels claims against abstracts. Everything is seeded:
 the same data and code give the same file. Without --write the figures are printed and nothing is changed.
@@ -29,11 +30,15 @@ from core.answering.groundedness import Support, states
 from core.evaluation import auroc, calibration_error, read_questions
 from core.service import create_graph_service
 from tools.scifact_claims import Claim, read_claims
+from tools.small_stores import ask_small_stores
 
 CLAIM_SET = "scifact"
 SETS = ("2wiki", "doc2dial", CLAIM_SET)
+SMALL_STORES = (30,)
+"""Documents in the small stores that questions are asked of, too."""
+WHOLE = "whole corpora"
 FALSE_ANSWERS = 0.05
-"""The share of unanswerable questions that may get an answer."""
+"""The share of unanswerable questions, of the whole corpora together, that may get an answer."""
 RIDGE = 0.01
 _PRIOR = 2.0
 """Cases that each pool is taken to hold beside its own, half of them positive: a pool of three is no certainty."""
@@ -73,8 +78,12 @@ async def ask_all(name: str, folder: Path) -> list[Case]:
         async for result in service.process_documents(documents.values(), origin="fit", actor="fit"):
             if result.error is not None:
                 raise SystemExit(f"{result.document_id} was refused: {result.error.message}")
-        asked = await ask_twice(service, read_questions(folder / "queries.jsonl", qrels), documents)
-    return [_case(name, one) for one in asked]
+        questions = read_questions(folder / "queries.jsonl", qrels)
+        cases = [_case(name, one) for one in await ask_twice(service, questions, documents)]
+    if name != CLAIM_SET:
+        for size in SMALL_STORES:
+            cases += [_case(f"{name}, {size}", one) for one in await ask_small_stores(questions, documents, size)]
+    return cases
 
 
 def _case(name: str, asked: Asked) -> Case:
@@ -181,21 +190,22 @@ def fit_answers(kind: str, cases: Sequence[Case]) -> AnswerModel:
     p = cross_validated(names, values, found, weights, fitted, folds)
     # What is said in so many words is answered; the threshold makes room for it.
     p[said] += 1
-    least = threshold(p[~present])
+    whole = np.array([name in SETS for name in sets.tolist()])
+    least = threshold(p[whole & ~present])
     p[said] = np.maximum(p[said] - 1, least)
     print(f"{kind}: answered from {least:.3f}")
-    print("  set         asked  AUROC    ECE  unanswerable  answerable  strict")
-    for name in (*sorted(set(sets.tolist())), "all"):
-        rows = (sets == name) | (name == "all")
+    print("  set            asked  AUROC    ECE  unanswerable  answerable  strict")
+    for name in (*sorted(set(sets.tolist())), WHOLE):
+        rows = whole if name == WHOLE else sets == name
         judged = rows & fitted
         print(
-            f"  {name:<10} {rows.sum():6} {auroc(p[judged], found[judged]):6.3f} "
+            f"  {name:<13} {rows.sum():6} {auroc(p[judged], found[judged]):6.3f} "
             f"{calibration_error(p[judged], found[judged]):6.3f} {np.mean(p[rows & ~present] >= least):13.3f} "
             f"{np.mean(p[rows & found] >= least):11.3f} {np.mean(p[rows & present] >= least):7.3f}"
         )
     for share in (0.01, 0.02, 0.05, 0.1, 0.2):
-        at = threshold(p[~present], share)
-        answered = np.mean(p[found] >= at)
+        at = threshold(p[whole & ~present], share)
+        answered = np.mean(p[whole & found] >= at)
         print(f"  {share:4.0%} of the unanswerable answered: {answered:.3f} of the answerable, from {at:.3f}")
     model = fit(names, values[fitted], found[fitted], weights[fitted])
     return AnswerModel(model.intercept, model.coefficients, model.steps, round(least, 4))

@@ -36,8 +36,17 @@ def choose(question: str, evidence: Evidence, most: int) -> list[Sentence]:
     """One to four sentences in the order in which they are to be read, of at most `most` documents; none when nothing
     was found."""
     named = _named(evidence)
+    hops = _Hops(question, evidence, most).chosen(named) if named else []
     # A document may be named and have nothing but layout: then whatever says most of what is asked has to do.
-    return (_Hops(question, evidence, most).chosen(named) if named else []) or _section(evidence, most)
+    return hops if hops and not _is_said_elsewhere(evidence, hops) else _section(evidence, most)
+
+
+def _is_said_elsewhere(evidence: Evidence, hops: Sequence[Sentence]) -> bool:
+    """Whether a sentence holds every word of the question, and those along the hops together do not."""
+    reached = frozenset[str]().union(*(sentence.own | sentence.passage.title for sentence in hops))
+    return not evidence.asked <= reached and any(
+        evidence.asked <= sentence.own for sentence in evidence.sentences if sentence.kind is Kind.PROSE
+    )
 
 
 def _named(evidence: Evidence) -> list[str]:
@@ -77,19 +86,21 @@ def _section(evidence: Evidence, most: int) -> list[Sentence]:
     if not ordered:
         return []
     chosen = [ordered[0], *_following(evidence, ordered[0])]
-    covered = set[str]().union(*(sentence.own | sentence.heading for sentence in chosen))
-    covered |= chosen[0].passage.title
+    missing = evidence.asked.difference(chosen[0].passage.title, *(s.own | s.heading for s in chosen))
     documents = {chosen[0].passage.document_id}
     for sentence in ordered[1:]:
-        if len(chosen) >= MAX_SENTENCES:
+        if len(chosen) >= MAX_SENTENCES or not missing:
             break
         document_id = sentence.passage.document_id
-        if document_id not in documents and len(documents) >= most:
+        if sentence.kind is not Kind.PROSE or (document_id not in documents and len(documents) >= most):
             continue
-        added = evidence.share((sentence.own | sentence.heading | sentence.passage.topic) - covered)
-        if sentence.kind is Kind.PROSE and added >= _NEW_COVERAGE and not _repeats(sentence, chosen):
+        says = missing & sentence.own
+        added = says | (missing & sentence.heading) | (missing & sentence.passage.topic)
+        # Of two alike, one may say in its own words what the other leaves out.
+        new = evidence.share(says) >= _NEW_COVERAGE or not _repeats(sentence, chosen)
+        if new and evidence.share(added) >= _NEW_COVERAGE:
             chosen.append(sentence)
-            covered |= sentence.own | sentence.heading | sentence.passage.title
+            missing = missing.difference(sentence.own, sentence.heading, sentence.passage.title)
             documents.add(document_id)
     return sorted(chosen, key=lambda sentence: sentence.place)
 

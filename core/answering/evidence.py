@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
+from itertools import chain
 
 from core.analysis import title_name
 from core.analysis.stems import stems
@@ -20,6 +22,7 @@ from core.model import StoredChunk, StoredDocument
 
 PASSAGES = 8
 """Chunks of the ranking that are read for sentences."""
+_KEPT_SENTENCES = 4_096
 _HEADING_CHARS = 80
 _SITE = re.compile(r"\s+[|\u2013\u2014-]\s+")
 """What parts a page's title from the name of the site."""
@@ -29,6 +32,8 @@ _FENCE = ("```", "~~~")
 _ITEM = re.compile(r"[-*+\u2022]\s|\d{1,3}[.)]\s")
 _ENDS_PROSE = (".", "!", ":", ";", ",", "\u3002", "\uff01", "\uff0c")
 _ASKS = ("?", "\uff1f", "\u061f")
+_COPY = 0.85
+"""The share of their words that two passages have in common when one is a copy of the other."""
 _INTRODUCTION = 0.5
 """How much a document's title counts as the heading of its first chunk, beside a heading of the text."""
 
@@ -93,13 +98,35 @@ class Evidence:
         self._shares: dict[frozenset[str], float] = {}
         """Few of the many sentences hold any of the question's words, and fewer hold different ones."""
         self.passages = tuple(_passages(ranking, chunks, documents))
-        self.sentences = tuple(sentence for passage in self.passages for sentence in _read(passage, self.language))
+        read = [tuple(_read(passage, self.language)) for passage in self.passages]
+        self.sentences = tuple(chain.from_iterable(read))
+        self.telling = tuple(sentence for sentence in self.sentences if not self.asked.isdisjoint(sentence.own))
+        """Those that hold any of the question's words: few do."""
+        self.held = {
+            passage.rank: passage.title.union(*(sentence.own for sentence in sentences))
+            for passage, sentences in zip(self.passages, read, strict=True)
+        }
+        """The stems of each passage and its title, by rank."""
+        self.same = frozenset(passage.document_id for passage in self.passages if self._repeats_best(passage))
+        """The best document and its copies: what they share speaks for the answer, not against it."""
         self.top = max((passage.ranked.score for passage in self.passages), default=1.0) or 1.0
+
+    def _repeats_best(self, passage: Passage) -> bool:
+        """Whether a passage is of the best document, or so like the best one that the question cannot tell them."""
+        best = self.passages[0]
+        if passage.document_id == best.document_id:
+            return True
+        first, other = self.held[best.rank], self.held[passage.rank]
+        if len(first & other) < _COPY * max(len(first), len(other)):
+            return False
+        return self.asked & first == self.asked & other
 
     def share(self, words: AbstractSet[str]) -> float:
         """The share of the question that a set of stems holds, weighted by rarity. Summed exactly, since the order of
         a set differs from process to process."""
         held = self.asked & words
+        if not held:
+            return 0.0
         known = self._shares.get(held)
         if known is None:
             known = self._shares[held] = math.fsum(self.terms[word] for word in held) / self._total
@@ -131,13 +158,19 @@ def _passages(
         yield Passage(rank, ranked, chunk, document, name, whole, topic)
 
 
+@lru_cache(_KEPT_SENTENCES)
+def _stems(quote: str, language: str) -> frozenset[str]:
+    """Other questions find the same passages."""
+    return frozenset(stems(quote, language))
+
+
 def _read(passage: Passage, language: str) -> Iterator[Sentence]:
     chunk = passage.chunk
     heading, titled, leads = (passage.topic, True, True) if not chunk.ordinal else (frozenset[str](), False, False)
     fenced = False
     for number, (start, end) in enumerate(chunk.sentences):
         quote = chunk.text[start:end]
-        own = frozenset(stems(quote, language))
+        own = _stems(quote, language)
         kind = _kind(quote, chunk.text[end : end + 2])
         if quote.startswith(_FENCE):
             fenced = fenced == (quote.count(quote[:3]) % 2 == 0)

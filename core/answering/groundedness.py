@@ -31,9 +31,12 @@ MISSING_EXACT_CAP = 0.5
 """The most that support can be when a number, quotation or name of the claim is in no quotation."""
 _SAME_TITLE = 0.8
 """The share of their words that a name and a title have in common when one means the other."""
-_SAID_WORDS = 3
+_SAID_WORDS = 2
 """Fewer words are in one sentence by chance."""
-_NEARLY = 0.9
+_STANDS_OUT = 0.35
+"""The margin of a document that is taken at its word."""
+_RIVALS = 4
+"""With how many other documents the best is compared."""
 _MANY_TITLES = 4
 """Documents that a question names by title; more tell no more."""
 _TOPICAL = 5
@@ -185,14 +188,14 @@ def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], wo
     scores: a ranking of another kind keeps their meaning."""
     names = [frozenset(stems(name, evidence.language)) for name in _names(question)]
     passages = evidence.passages
-    first = passages[0] if passages else None
-    best = [passage for passage in passages if first and passage.document_id == first.document_id]
-    others = [passage for passage in passages if first and passage.document_id != first.document_id]
+    best = [passage for passage in passages if passage.document_id in evidence.same]
+    others = [passage for passage in passages if passage.document_id not in evidence.same]
     held = _held_by(evidence, 1)
+    margin = _margin(evidence)
     return {
         "coverage": coverage(question, evidence, chosen),
         "completeness": _completeness(evidence),
-        "margin": evidence.ranking.margin,
+        "margin": margin,
         "lead": max((p.ranked.lexical for p in best), default=0.0)
         - max((p.ranked.lexical for p in others), default=0.0),
         "focus": len(best) / len(passages) if passages else 0.0,
@@ -200,7 +203,7 @@ def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], wo
         **_similarities(question, evidence, words),
         "dense": max((passage.ranked.dense for passage in passages), default=0.0),
         "density": _density(evidence),
-        "said": float(_is_said(evidence)),
+        "said": float(margin >= _STANDS_OUT and _is_said(evidence)),
         "topic": _topic(evidence),
         "heading": _heading(evidence),
         "nameless": float(not names),
@@ -208,6 +211,18 @@ def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], wo
         "named": _share_of(names, lambda words: any(_same(words, passage, evidence.language) for passage in passages)),
         "known": min(sum(asked.titles for asked in evidence.ranking.entities), _MANY_TITLES) / _MANY_TITLES,
     }
+
+
+def _margin(evidence: Evidence) -> float:
+    """How far the best document stands out from the others, its copies left out."""
+    if len(evidence.same) < 2:
+        return evidence.ranking.margin
+    scores: dict[str, float] = {}
+    for passage in evidence.passages:
+        if passage.document_id not in evidence.same:
+            scores.setdefault(passage.document_id, passage.ranked.score)
+    others = list(scores.values())[:_RIVALS]
+    return (evidence.top - others[-1]) / evidence.top if others else 1.0
 
 
 def _topic(evidence: Evidence) -> float:
@@ -228,21 +243,17 @@ def _heading(evidence: Evidence) -> float:
 
 def _said(evidence: Evidence) -> float:
     """The most that a sentence of the best passage says of the question."""
-    first = (sentence for sentence in evidence.sentences if sentence.passage is evidence.passages[0])
+    first = (sentence for sentence in evidence.telling if sentence.passage is evidence.passages[0])
     return max((evidence.share(sentence.own) for sentence in first), default=0.0)
 
 
 def _is_said(evidence: Evidence) -> bool:
-    """Whether a sentence of the best document holds every word of the question and few others, and none of another
-    document nearly does."""
-    if len(evidence.terms) < _SAID_WORDS:
-        return False
-    best = evidence.passages[0].document_id if evidence.passages else ""
-    own = [s for s in evidence.sentences if s.passage.document_id == best]
-    others = [s for s in evidence.sentences if s.passage.document_id != best]
-    return any(
-        evidence.asked <= s.own and len(s.own) <= 2 * len(evidence.asked) for s in own if s.kind is Kind.PROSE
-    ) and not any(evidence.share(s.own) >= _NEARLY for s in others)
+    """Whether a sentence of the best document holds every word of the question."""
+    return len(evidence.terms) >= _SAID_WORDS and any(
+        evidence.asked <= sentence.own
+        for sentence in evidence.telling
+        if sentence.passage.document_id in evidence.same and sentence.kind is not Kind.LAYOUT
+    )
 
 
 def coverage(question: str, evidence: Evidence, chosen: Sequence[Sentence]) -> float:
@@ -256,15 +267,15 @@ def coverage(question: str, evidence: Evidence, chosen: Sequence[Sentence]) -> f
 
 
 def _agreement(evidence: Evidence) -> float:
-    """How much of what the best document says of the question another one says, too."""
-    shares: dict[str, float] = {}
-    for sentence in evidence.sentences:
-        document_id = sentence.passage.document_id
-        shares[document_id] = max(shares.get(document_id, 0.0), evidence.share(sentence.own))
-    if len(shares) < 2:
-        return 0.0
-    first, *others = shares.values()
-    return min(max(others) / first, 1.0) if first else 0.0
+    """How much of what the best document says of the question another one says, too, which is no copy."""
+    first = other = 0.0
+    for sentence in evidence.telling:
+        share = evidence.share(sentence.own)
+        if sentence.passage.document_id in evidence.same:
+            first = max(first, share)
+        else:
+            other = max(other, share)
+    return min(other / first, 1.0) if first else 0.0
 
 
 def _similarities(question: str, evidence: Evidence, words: Words) -> dict[str, float]:
@@ -284,7 +295,7 @@ def _density(evidence: Evidence) -> float:
     """How often the best passage speaks of the question's words: BM25's saturation of the sentences that hold them."""
     best = 0.0
     counts: dict[int, dict[str, int]] = {}
-    for sentence in evidence.sentences:
+    for sentence in evidence.telling:
         if found := evidence.asked & sentence.own:
             held = counts.setdefault(sentence.place[0], dict.fromkeys(evidence.asked & sentence.passage.title, 1))
             for word in found:
@@ -305,8 +316,7 @@ def _completeness(evidence: Evidence) -> float:
 
 def _held_by(evidence: Evidence, count: int) -> frozenset[str]:
     """The stems of the best passages and their titles."""
-    titles = [passage.title for passage in evidence.passages[:count]]
-    return frozenset[str]().union(*titles, *(s.own for s in evidence.sentences if s.place[0] < count))
+    return frozenset[str]().union(*(held for rank, held in evidence.held.items() if rank < count))
 
 
 def _names(question: str) -> list[str]:
