@@ -36,7 +36,7 @@ from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
 from core.index.lookup import Names
 from core.index.paths import chains
-from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step
+from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step, Words
 from core.index.recency import asks_for_newest, newest_first
 from core.index.retrieval import Evidence, best, rank
 from core.index.vectors import VectorFile, Vectors, embedding_table
@@ -248,6 +248,11 @@ class Index:
             graph_version=version,
         )
 
+    def words(self, viewer: Viewer, ranking: Ranking) -> Words:
+        """What judging an answer takes beside its ranking."""
+        audience = self._audience(ranking.graph_version, viewer)
+        return Words(lambda stems: self._idf(stems, ranking.language, audience), self._embed_texts)
+
     def entities(self, text: str, limit: int, viewer: Viewer) -> list[EntitySummary]:
         """Entities that `viewer` may see and whose name contains `text`: those that begin with it first, then the most
         mentioned."""
@@ -341,10 +346,13 @@ class Index:
             result += found
             readings.append((float(found.max(initial=0.0)), language, stems))
         _, language, stems = max(readings, key=lambda reading: reading[0])
+        return language, self._idf(stems, language, audience), result
+
+    def _idf(self, stems: Sequence[str], language: str, audience: Audience | None) -> dict[str, float]:
         if audience is None:
-            return language, self._lexical.idf(stems, language), result
+            return self._lexical.idf(stems, language)
         idf = audience.idf([self._lexical.term(stem, language) for stem in stems])
-        return language, dict(zip(stems, idf.values(), strict=True)), result
+        return dict(zip(stems, idf.values(), strict=True))
 
     def _audience(self, version: int, viewer: Viewer) -> Audience | None:
         """Whose statistics count: None for the operator, who sees everything."""
@@ -368,18 +376,17 @@ class Index:
         if not len(view.positions):
             return result
         # On disk there may be more than has been fed yet. And one thread: BLAS's would spin for a product this small.
-        rows, asked = self._vectors.rows[: len(view.row)], self._embed_question(text)
+        rows, asked = self._vectors.rows[: len(view.row)], self._embed_texts([text])[0]
         if len(view.positions) < len(rows) // _SPARSE:
             result[view.positions] = np.vecdot(rows[view.positions], asked)
         else:
             np.copyto(result, np.vecdot(rows, asked), where=view.row >= 0)
         return result
 
-    def _embed_question(self, text: str) -> npt.NDArray[np.float32]:
-        words = words_of(text)
-        self._vocabulary.learn([words])
-        vector: npt.NDArray[np.float32] = self._embed([self._vocabulary.numbers(words)])[0]
-        return vector
+    def _embed_texts(self, texts: Sequence[str]) -> Vectors:
+        words = [words_of(text) for text in texts]
+        self._vocabulary.learn(words)
+        return self._embed([self._vocabulary.numbers(text) for text in words])
 
     def _ranked(self, view: View, evidence: Evidence, count: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:
         """The best chunks for an answer, and the `count` best documents by their best chunk."""
