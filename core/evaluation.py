@@ -14,10 +14,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from core.errors import InvalidInput
 from core.model import Hit, StoredDocument
 
 DEPTHS = (2, 5, 10)
+BINS = 10
 _PAGE = 500
 
 Judgements = Mapping[str, int]
@@ -37,6 +41,10 @@ class JudgedQuestion:
     id: str
     text: str
     judgements: Judgements
+
+    @property
+    def relevant(self) -> frozenset[str]:
+        return frozenset(document_id for document_id, grade in self.judgements.items() if grade > 0)
 
 
 def read_questions(queries: Path, qrels: Path) -> list[JudgedQuestion]:
@@ -64,6 +72,26 @@ def ndcg(ranked: Sequence[str], judgements: Judgements, depth: int) -> float:
     """Normalised discounted cumulative gain of the first `depth`."""
     ideal = sorted((grade for grade in judgements.values() if grade > 0), reverse=True)
     return _gain([max(judgements.get(id_, 0), 0) for id_ in ranked[:depth]]) / _gain(ideal[:depth])
+
+
+def auroc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
+    """The probability that a positive scores higher than a negative, ties counting half (Mann and Whitney's U)."""
+    values, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    ones, noughts = int(positive.sum()), int((~positive).sum())
+    if not ones or not noughts or not len(values):
+        raise InvalidInput("needs both positive and negative cases")
+    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * noughts))
+
+
+def calibration_error(
+    probabilities: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_], bins: int = BINS
+) -> float:
+    """Expected calibration error (Naeini and others, 2015): over bins of equal width, how far the mean probability is
+    from the share of positives, weighted by how many fall there."""
+    of = np.minimum((probabilities * bins).astype(int), bins - 1)
+    gaps = [abs(float(probabilities[of == b].sum() - positive[of == b].sum())) for b in range(bins)]
+    return sum(gaps) / max(len(probabilities), 1)
 
 
 async def evaluate(

@@ -387,13 +387,16 @@ class Source(BaseModel):
 
 
 class Validation(BaseModel):
-    """How far the evidence supports the answer and covers the question."""
+    """How far the evidence supports the answer and covers the question: a calibrated probability, and the components
+    that it is made of, each 0 to 1."""
 
     model_config = ConfigDict(frozen=True)
 
     groundedness_score: float = Field(ge=0, le=1)
     components: dict[str, float] = Field(default_factory=dict)
     unsupported_claims: tuple[str, ...] = ()
+    polarity: Literal["same", "opposite"] | None = None
+    """Whether the question and the first quotation are negated alike: a hint of contradiction, no part of the score."""
     calibration: str
     """The id of the coefficients that made the score."""
 

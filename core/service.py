@@ -270,7 +270,9 @@ class GraphService:
             self.store.chunks([ranked.chunk_id for ranked in ranking.chunks], ranking.graph_version),
             self.store.documents({ranked.document_id for ranked in ranking.chunks}, ranking.graph_version),
         )
-        return await self._reader.ask(lambda _: compose(question, ranking, chunks, documents))
+        return await self._reader.ask(
+            lambda index: compose(question, ranking, chunks, documents, index.words(question.viewer, ranking))
+        )
 
     async def retrieve(
         self,

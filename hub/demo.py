@@ -35,7 +35,7 @@ POLL_SECONDS = 0.1
 SECRET_VARIABLE = "DEMO_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable, which holds the secret
 
 QUESTIONS = (
-    ("What happens when a context manager's __exit__ method returns a true value?", "python-help"),
+    ("What does the del statement do?", "python-help"),
     ("How does a command find the running hub?", "aime-docs"),
 )
 

@@ -65,6 +65,15 @@ def stems(text: str, language: str = ENGLISH) -> list[str]:
     return found
 
 
+def stem_count(word: str, language: str = ENGLISH) -> int:
+    """How many stems a word has: one, or none for a stop word. What is not letters and digits alone may fall apart."""
+    known = STEMMED.get(language)
+    plain = word.isalnum() and word.isascii() and len(word) < MAX_WORD_BYTES
+    if not plain or (known is not None and known.listed):
+        return len(stems(word, language))
+    return int(known is None or word.lower() not in known.stop_words)
+
+
 def asked_stems(text: str, language: str = ENGLISH) -> list[str]:
     """The stems of a question, each once. What a script without spaces has for stop words goes, unless it is all there
     is."""

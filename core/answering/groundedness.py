@@ -1,118 +1,354 @@
 """How far evidence supports an answer and covers its question: one calibrated number, and what it is made of.
 
 A verbatim quotation is always supported by its source, so support alone says nothing of an extractive answer; what
-tells an unanswerable question is how much of it the evidence leaves uncovered, above all a rare name.
+tells an unanswerable question is how much of it the evidence leaves uncovered, whether documents and headings are about
+what is asked, and whether what it names is there at all. The score is the probability that the evidence answers the
+question, times the probability that it supports the claims of the answer.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from core.analysis import capitalised_spans
 from core.analysis.languages import ENGLISH
-from core.analysis.stems import stems
-from core.index import Ranking
+from core.analysis.stems import spaced, stems
+from core.answering.calibration import calibration
+from core.answering.evidence import Evidence, Kind, Passage, Sentence
+from core.index import Words
 from core.model import Validation
 
 RARE_SHARE = 0.02
 """An entity in no larger share of the chunks than this is rare."""
 MISSING_NAME_CAP = 0.4
 """The most that coverage can be when the evidence lacks a rare name of the question."""
-UNSUPPORTED_BELOW = 0.5
+MISSING_EXACT_CAP = 0.5
+"""The most that support can be when a number, quotation or name of the claim is in no quotation."""
+_SAME_TITLE = 0.8
+"""The share of their words that a name and a title have in common when one means the other."""
+_SAID_WORDS = 2
+"""Fewer words are in one sentence by chance."""
+_STANDS_OUT = 0.35
+"""The margin of a document that is taken at its word."""
+_RIVALS = 4
+"""With how many other documents the best is compared."""
+_MANY_TITLES = 4
+"""Documents that a question names by title; more tell no more."""
+_TOPICAL = 5
+"""Passages whose headings are looked at."""
+_COMPARED = 12
+"""Sentences, and headings, that are compared with the question by their vectors."""
+_SATURATION = 1.2
+"""BM25's k1: how soon more occurrences of a word stop to tell more."""
+_ALIKE_FROM = 0.35
+"""Words whose vectors are no closer than this have nothing to do with each other."""
+
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """A logistic model of the components, and the score from which an answer is given. `id` names the fit."""
-
-    id: str
-    fitted_on: str
-    intercept: float
-    coefficients: Mapping[str, float]
-    answer_from: float
-
-    def score(self, components: Mapping[str, float]) -> float:
-        z = self.intercept + sum(weight * components[name] for name, weight in self.coefficients.items())
-        return 1 / (1 + math.exp(-z))
-
-
-@cache
-def calibration() -> Calibration:
-    """The coefficients that ship with this release."""
-    raw = json.loads(files("core.answering").joinpath("calibration.json").read_text())
-    return Calibration(**raw)
+_QUOTED = re.compile(r'["\u201c\u201e]([^"\u201c\u201d\u201e]{2,200})["\u201d\u201c]')
+_WORD = re.compile(r"[^\W_]+")
+_ASKING = re.compile(
+    r"[?\uff1f\u061f]|^\W*(?:please|show|tell|give|find|list|explain|describe|compare|define|is|are|was|were|do|does|did|can|"
+    r"could|should|would|will|has|have|had|may|might|must|who|whom|whose|what|when|where|which|why|how)\b|"
+    r"\b(?:i|me|my|mine|us|our|you|your|yours|help|hi|hello|info|information|details)\b|"
+    r"\bwe (?:need|want|can|have|get|must)\b",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(
+    r"\b(?:is|are|was|were|be|been|has|have|had|can|does|do|not|by|in|of|to|from|with|for|on|at|than|the|a|an)\b|\.\s*\Z",
+    re.IGNORECASE,
+)
+_STATEMENT_WORDS = 3
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|none|neither|nor|without|cannot|\w+n['\u2019]t|lacks?|lacking|fails?|failed|unable|absen(?:ce|t))\b",
+    re.IGNORECASE,
+)
 
 
 def validate(
-    question: str, claims: Sequence[str], quotes: Sequence[str], titles: Sequence[str], ranking: Ranking
+    question: str, evidence: Evidence, chosen: Sequence[Sentence], claims: Sequence[str], words: Words
 ) -> Validation:
-    """Judge `claims` (the sentences of an answer) against `quotes` (its sources, of documents with these `titles`)."""
+    """Judge `claims`, the sentences of an answer, against `chosen`, which they rest on, and these against the
+    question."""
     model = calibration()
-    supports = [support(claim, quotes, ranking.language) for claim in claims]
+    quotes = [sentence.quote for sentence in chosen]
+    supports = [support(claim, quotes, words, evidence.language) for claim in claims]
     lengths = [len(claim) for claim in claims]
-    components = {
-        "support": sum(s * n for s, n in zip(supports, lengths, strict=True)) / max(sum(lengths), 1),
-        "coverage": coverage(question, [*quotes, *titles], ranking),
-        "margin": ranking.margin,
-        "similarity": max((chunk.dense for chunk in ranking.chunks[:3]), default=0.0),
-    }
-    rounded = {name: round(min(max(value, 0.0), 1.0), 4) for name, value in components.items()}
+    supported = [s.value if s == VERBATIM else model.supports.probability(s._asdict()) for s in supports]
+    parts = components(question, evidence, chosen, words)
+    rounded = {name: round(min(max(value, 0.0), 1.0), 4) for name, value in parts.items()}
+    score = model.answers(statement=states(question, evidence.language)).probability(rounded) * _mean(
+        supported, lengths
+    )
     return Validation(
-        groundedness_score=round(model.score(rounded), 4) if claims else 0.0,
-        components=rounded,
-        unsupported_claims=tuple(c for c, s in zip(claims, supports, strict=True) if s < UNSUPPORTED_BELOW),
+        groundedness_score=round(score, 4) if claims else 0.0,
+        components={
+            "support": round(_mean([s.value for s in supports], lengths), 4),
+            "minimum_support": round(min((s.value for s in supports), default=0.0), 4),
+            **rounded,
+        },
+        unsupported_claims=tuple(c for c, s in zip(claims, supports, strict=True) if s.value <= MISSING_EXACT_CAP),
+        polarity=polarity(question, quotes[0]) if quotes else None,
         calibration=model.id,
     )
 
 
-def support(claim: str, quotes: Sequence[str], language: str = ENGLISH) -> float:
-    """The share of the claim's stems that the best quotation holds; at most one half when a number or a name of the
-    claim is in none of them."""
-    wanted = set(stems(claim, language))
-    if not wanted:
-        return 1.0 if any(claim in quote for quote in quotes) else 0.0
-    best = max((len(wanted & set(stems(quote, language))) / len(wanted) for quote in quotes), default=0.0)
+def _mean(values: Sequence[float], weights: Sequence[int]) -> float:
+    return math.fsum(v * w for v, w in zip(values, weights, strict=True)) / max(sum(weights), 1)
+
+
+# ---------------------------------------------------------------- a claim and its sources
+
+
+class Support(NamedTuple):
+    """How far quotations say what a claim says, each 0 to 1: the share of its words, weighted by rarity, that the best
+    of them holds, that all of them hold together, and the share of its numbers, quotations and names that are there to
+    the letter."""
+
+    sentence: float
+    evidence: float
+    exact: float
+
+    @property
+    def value(self) -> float:
+        """Both shares in equal parts; at most one half when something is not there to the letter."""
+        share = (self.sentence + self.evidence) / 2
+        return share if self.exact == 1 else min(share, MISSING_EXACT_CAP)
+
+
+VERBATIM = Support(1.0, 1.0, 1.0)
+
+
+def support(claim: str, quotes: Sequence[str], known: Words, language: str = ENGLISH) -> Support:
+    """Compare a claim with its sources. A word that is not found counts by how close the closest one comes in
+    meaning."""
+    if any(claim in quote for quote in quotes):
+        return VERBATIM
+    words = {stem[0]: word for word in _WORD.findall(spaced(claim.lower())) if (stem := stems(word, language))}
+    if not words or not quotes:
+        return Support(0.0, 0.0, 0.0)
+    idf = known.idf(list(words))
+    weights = np.array([idf[stem] for stem in words])
+    held = np.array([_held(words, quote, known, language) for quote in quotes])
+    total = float(weights.sum()) or 1.0
     stated = "\n".join(quotes)
-    exact = [
-        *_NUMBER.findall(claim),
-        *(claim[start:end] for _, start, end in capitalised_spans(claim, [(0, len(claim))])),
-    ]
-    return best if all(text in stated for text in exact) else min(best, 0.5)
+    exact = [text in stated for text in _exact(claim)]
+    return Support(
+        sentence=min(float((held @ weights).max()) / total, 1.0),
+        evidence=min(float(held.max(axis=0) @ weights) / total, 1.0),
+        exact=sum(exact) / len(exact) if exact else 1.0,
+    )
 
 
-def coverage(question: str, evidence: Sequence[str], ranking: Ranking) -> float:
-    """The share of the question's stems, weighted by rarity, that the evidence holds; capped when it lacks a rare
-    name."""
-    total = sum(ranking.terms.values())
-    if not total:
+def _held(words: dict[str, str], quote: str, known: Words, language: str) -> list[float]:
+    """For each word of the claim, by stem, how far the quotation holds it."""
+    own = set(stems(quote, language))
+    missing = [word for stem, word in words.items() if stem not in own]
+    others = list(dict.fromkeys(_WORD.findall(spaced(quote.lower()))))
+    closest: dict[str, float] = {}
+    if missing and others:
+        vectors = known.embed([*missing, *others])
+        cosines = (vectors[: len(missing)] @ vectors[len(missing) :].T).max(axis=1)
+        closest = dict(zip(missing, ((cosines - _ALIKE_FROM) / (1 - _ALIKE_FROM)).tolist(), strict=True))
+    return [1.0 if stem in own else max(closest.get(word, 0.0), 0.0) for stem, word in words.items()]
+
+
+def _exact(claim: str) -> Iterator[str]:
+    """What a source must hold to the letter."""
+    yield from _NUMBER.findall(claim)
+    yield from _QUOTED.findall(claim)
+    for _, start, end in capitalised_spans(claim, [(0, len(claim))]):
+        # A single capital at the very beginning is a capital of the sentence.
+        if start > 0 or " " in claim[start:end]:
+            yield claim[start:end]
+
+
+def states(text: str, language: str = ENGLISH) -> bool:
+    """Whether a text states something, to be checked, rather than asks: it has neither a question mark nor a word that
+    asks or speaks of who asks, and is no mere run of key words."""
+    return not _ASKING.search(text) and bool(_SENTENCE.search(text)) and len(stems(text, language)) >= _STATEMENT_WORDS
+
+
+def polarity(claim: str, quote: str) -> Literal["same", "opposite"]:
+    """Whether a claim, or a question, and a quotation are negated alike. A hint and no more: contradiction is mostly
+    said without a negation."""
+    odd = (len(_NEGATION.findall(claim)) + len(_NEGATION.findall(quote))) % 2
+    return "opposite" if odd else "same"
+
+
+# ---------------------------------------------------------------- a question and its evidence
+
+
+def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], words: Words) -> dict[str, float]:
+    """What tells whether the evidence answers the question, each 0 to 1. None depends on the scale of the ranking's
+    scores: a ranking of another kind keeps their meaning."""
+    names = [frozenset(stems(name, evidence.language)) for name in _names(question)]
+    passages = evidence.passages
+    best = [passage for passage in passages if passage.document_id in evidence.same]
+    others = [passage for passage in passages if passage.document_id not in evidence.same]
+    held = _held_by(evidence, 1)
+    margin = _margin(evidence)
+    return {
+        "coverage": coverage(question, evidence, chosen),
+        "completeness": _completeness(evidence),
+        "margin": margin,
+        "lead": max((p.ranked.lexical for p in best), default=0.0)
+        - max((p.ranked.lexical for p in others), default=0.0),
+        "focus": len(best) / len(passages) if passages else 0.0,
+        "agreement": _agreement(evidence),
+        **_similarities(question, evidence, words),
+        "dense": max((passage.ranked.dense for passage in passages), default=0.0),
+        "density": _density(evidence),
+        "said": float(margin >= _STANDS_OUT and _is_said(evidence)),
+        "topic": _topic(evidence),
+        "heading": _heading(evidence),
+        "nameless": float(not names),
+        "held": _share_of(names, lambda words: words <= held),
+        "named": _share_of(names, lambda words: any(_same(words, passage, evidence.language) for passage in passages)),
+        "known": min(sum(asked.titles for asked in evidence.ranking.entities), _MANY_TITLES) / _MANY_TITLES,
+    }
+
+
+def _margin(evidence: Evidence) -> float:
+    """How far the best document stands out from the others, its copies left out."""
+    if len(evidence.same) < 2:
+        return evidence.ranking.margin
+    scores: dict[str, float] = {}
+    for passage in evidence.passages:
+        if passage.document_id not in evidence.same:
+            scores.setdefault(passage.document_id, passage.ranked.score)
+    others = list(scores.values())[:_RIVALS]
+    return (evidence.top - others[-1]) / evidence.top if others else 1.0
+
+
+def _topic(evidence: Evidence) -> float:
+    """Whether the best document's title says what is asked. One without a title is about what it says."""
+    if not evidence.passages:
         return 0.0
-    held = {stem for text in evidence for stem in stems(text, ranking.language)}
-    share = sum(weight for term, weight in ranking.terms.items() if term in held) / total
-    for name in _rare_names(question, ranking):
-        if not held.issuperset(stems(name, ranking.language)):
-            return min(share, MISSING_NAME_CAP)
+    first = evidence.passages[0]
+    return evidence.about(first.topic) if first.title else _said(evidence)
+
+
+def _heading(evidence: Evidence) -> float:
+    """Whether a heading says what is asked; where there is no title, there is rarely one."""
+    if evidence.passages and not evidence.passages[0].title:
+        return _said(evidence)
+    near = (s for s in evidence.sentences if s.place[0] < _TOPICAL and not s.titled)
+    return max((evidence.about(sentence.heading) for sentence in near), default=0.0)
+
+
+def _said(evidence: Evidence) -> float:
+    """The most that a sentence of the best passage says of the question."""
+    first = (sentence for sentence in evidence.telling if sentence.passage is evidence.passages[0])
+    return max((evidence.share(sentence.own) for sentence in first), default=0.0)
+
+
+def _is_said(evidence: Evidence) -> bool:
+    """Whether a sentence of the best document holds every word of the question."""
+    return len(evidence.terms) >= _SAID_WORDS and any(
+        evidence.asked <= sentence.own
+        for sentence in evidence.telling
+        if sentence.passage.document_id in evidence.same and sentence.kind is not Kind.LAYOUT
+    )
+
+
+def coverage(question: str, evidence: Evidence, chosen: Sequence[Sentence]) -> float:
+    """The share of the question's stems, weighted by rarity, that the quotations, their headings and titles hold;
+    capped when they lack a rare name."""
+    held = frozenset[str]().union(*(s.own | s.heading | s.passage.title for s in chosen))
+    share = evidence.share(held)
+    if any(not held.issuperset(stems(name, evidence.language)) for name in _rare_names(question, evidence)):
+        return min(share, MISSING_NAME_CAP)
     return share
 
 
-def _rare_names(question: str, ranking: Ranking) -> list[str]:
-    """What the question names: known entities that are rare, and capitalised words that nothing is known of. A single
-    word in small letters is a word."""
+def _agreement(evidence: Evidence) -> float:
+    """How much of what the best document says of the question another one says, too, which is no copy."""
+    first = other = 0.0
+    for sentence in evidence.telling:
+        share = evidence.share(sentence.own)
+        if sentence.passage.document_id in evidence.same:
+            first = max(first, share)
+        else:
+            other = max(other, share)
+    return min(other / first, 1.0) if first else 0.0
+
+
+def _similarities(question: str, evidence: Evidence, words: Words) -> dict[str, float]:
+    """The cosine of the question to the sentence, and to the heading, that comes closest to it in meaning."""
+    near = [s for s in evidence.sentences if s.place[0] < _TOPICAL]
+    headings = [s for s in near if s.kind is Kind.HEADING][:_COMPARED]
+    likely = sorted(near, key=lambda s: (-evidence.share(s.own), s.place))[:_COMPARED]
+    vectors = words.embed([question, *(s.quote for s in likely), *(s.quote for s in headings)])
+    cosines = (vectors[1:] @ vectors[0]).tolist()
+    return {
+        "similarity": max(cosines[: len(likely)], default=0.0),
+        "heading_similarity": max(cosines[len(likely) :], default=0.0),
+    }
+
+
+def _density(evidence: Evidence) -> float:
+    """How often the best passage speaks of the question's words: BM25's saturation of the sentences that hold them."""
+    best = 0.0
+    counts: dict[int, dict[str, int]] = {}
+    for sentence in evidence.telling:
+        if found := evidence.asked & sentence.own:
+            held = counts.setdefault(sentence.place[0], dict.fromkeys(evidence.asked & sentence.passage.title, 1))
+            for word in found:
+                held[word] = held.get(word, 0) + 1
+    total = math.fsum(evidence.terms.values()) or 1.0
+    for held in counts.values():
+        best = max(best, math.fsum(evidence.terms[w] * n / (n + _SATURATION) for w, n in held.items()) / total)
+    return best
+
+
+def _completeness(evidence: Evidence) -> float:
+    """How much less rare than the question's rarest word the rarest is that the two best passages lack; 1 when they
+    lack none."""
+    held = _held_by(evidence, 2)
+    missing = max((weight for word, weight in evidence.terms.items() if word not in held), default=0.0)
+    return 1 - missing / (max(evidence.terms.values(), default=0.0) or 1.0)
+
+
+def _held_by(evidence: Evidence, count: int) -> frozenset[str]:
+    """The stems of the best passages and their titles."""
+    return frozenset[str]().union(*(held for rank, held in evidence.held.items() if rank < count))
+
+
+def _names(question: str) -> list[str]:
+    """What the question names: capitalised spans, as they are written."""
+    spans = capitalised_spans(question, [(0, len(question))])
+    # A single capital at the very beginning is a capital of the sentence.
+    return [question[start:end] for _, start, end in spans if start > 0 or " " in question[start:end]]
+
+
+def _share_of(names: Sequence[frozenset[str]], found: Callable[[frozenset[str]], bool]) -> float:
+    """The share of the names whose stems are found; 1 when nothing is named."""
+    return sum(map(found, names)) / len(names) if names else 1.0
+
+
+def _same(words: frozenset[str], passage: Passage, language: str) -> bool:
+    """Whether a name means the passage's document: they need not agree in case, or in what stands in brackets."""
+    if not passage.title:
+        return words <= frozenset(stems(passage.chunk.text, language))
+    return any(
+        len(words & title) >= _SAME_TITLE * len(words | title) for title in (passage.title, passage.topic) if title
+    )
+
+
+def _rare_names(question: str, evidence: Evidence) -> list[str]:
+    """Known entities of the question that are rare, and capitalised words that nothing is known of. A single word in
+    small letters is a word."""
+    entities = evidence.ranking.entities
     names = [
         asked.written
-        for asked in ranking.entities
+        for asked in entities
         if asked.share <= RARE_SHARE and (" " in asked.written or asked.written != asked.written.lower())
     ]
-    known = {stem for asked in ranking.entities for stem in stems(asked.written, ranking.language)}
-    for _, start, end in capitalised_spans(question, [(0, len(question))]):
-        span = question[start:end]
-        # A single capital at the very beginning is a capital of the sentence.
-        if (start > 0 or " " in span) and not known.issuperset(stems(span, ranking.language)):
-            names.append(span)
+    known = {stem for asked in entities for stem in stems(asked.written, evidence.language)}
+    names.extend(name for name in _names(question) if not known.issuperset(stems(name, evidence.language)))
     return names

@@ -22,7 +22,8 @@ class Entities:
     and chunk position, those that differ."""
 
     def __init__(self) -> None:
-        self._number: dict[int, int] = {}
+        self.numbers: dict[int, int] = {}
+        """By id."""
         self.ids = Column(np.int64)
         self.labels: list[str] = []
         self.types: list[EntityType] = []
@@ -33,16 +34,16 @@ class Entities:
 
     def number(self, entity: Entity) -> int:
         """The entity's number; a new one if it is new."""
-        number = self._number.get(entity.id)
+        number = self.numbers.get(entity.id)
         if number is None:
-            number = self._number[entity.id] = len(self.labels)
+            number = self.numbers[entity.id] = len(self.labels)
             self.ids.append(entity.id)
             self.labels.append(entity.label)
             self.types.append(entity.type)
         return number
 
     def find(self, entity_id: int) -> int | None:
-        return self._number.get(entity_id)
+        return self.numbers.get(entity_id)
 
 
 class Links:
@@ -67,8 +68,9 @@ class Links:
     def add_mentions(self, position: int, chunk: StoredChunk, entities: Entities) -> None:
         counts: dict[int, int] = {}
         title = -1
+        numbers = entities.numbers
         for named, sentence, _, _, extractor, _ in chunk.mentions:
-            number = entities.number(named)
+            number = numbers[named.id] if named.id in numbers else entities.number(named)
             if sentence < 0 and extractor == "title":
                 title = number
             if number not in counts and named.label != entities.labels[number]:

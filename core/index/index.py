@@ -15,7 +15,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
 from core.index.lookup import Names
 from core.index.paths import chains
-from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step
+from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step, Words
 from core.index.recency import asks_for_newest, newest_first
 from core.index.retrieval import Evidence, Left, best, rank
 from core.index.thesaurus import Thesaurus
@@ -66,6 +66,14 @@ _AUDIENCE_DEPTH = 512
 log = structlog.stdlib.get_logger(__name__)
 
 
+class _Text(NamedTuple):
+    """What there is to read of a chunk."""
+
+    title: str
+    text: str
+    language: str
+
+
 class Index:
     """Feed it with `apply`, in the order of the log from the first entry on; ask it with `search`. All calls come
     from one thread at a time. `directory` None keeps everything in memory. `language` is the code of that of documents
@@ -81,7 +89,7 @@ class Index:
         self._entities = Entities()
         self._links = Links()
         self._embedder = embedding_table()
-        self._vocabulary = Vocabulary(self._embedder.tokenise)
+        self._vocabulary = Vocabulary(self._embedder.tokenise, self._language)
         self._gazetteer = Gazetteer(self._vocabulary)
         self._thesaurus = Thesaurus(self._embedder)
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
@@ -147,52 +155,61 @@ class Index:
 
     def apply(self, entries: Sequence[LogEntry]) -> None:
         """Take the next entries of the log. Raises StoreCorrupt when what is on disk comes from another log."""
-        first = len(self._chunk_ids)
-        texts: list[tuple[str, str]] = []
+        added: list[_Text] = []
         for entry in entries:
             metadata = entry.document.metadata if entry.document else None
             title = metadata.title or "" if metadata else ""
             tag = metadata.language if metadata else None
             language = language_code(tag) if tag else self._language
-            positions = {chunk.id: self._add_chunk(chunk, title, language) for chunk in entry.chunks}
-            texts.extend((title, chunk.text) for chunk in entry.chunks)
+            positions = {chunk.id: self._add_chunk(chunk) for chunk in entry.chunks}
+            added.extend(_Text(title, chunk.text, language) for chunk in entry.chunks)
             previous = self._documents.close(entry.document_id, entry.version)
             if entry.document is not None:
                 positions.update((int(self._chunk_ids.values[held]), held) for held in previous)
                 held = [positions[chunk_id] for chunk_id in entry.document.chunk_ids]
                 self._documents.add(entry.document, self._title_number(title), held)
             self.version = entry.version
-        for at in range(0, len(texts), _WORDS_OF):
-            self._add_words(first + at, texts[at : at + _WORDS_OF])
+        first = len(self._chunk_ids) - len(added)
+        for at in range(0, len(added), _WORDS_OF):
+            self._add_words(first + at, added[at : at + _WORDS_OF])
         self._views.clear()
         self._audiences.clear()
 
-    def _add_chunk(self, chunk: StoredChunk, title: str, language: str) -> int:
+    def _add_chunk(self, chunk: StoredChunk) -> int:
         """The chunk's position: its number in the order of the log."""
         position = len(self._chunk_ids)
         self._chunk_ids.append(chunk.id)
         self._links.add_mentions(position, chunk, self._entities)
-        text = f"{title}\n{chunk.text}" if title else chunk.text
-        print_ = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
-        if position >= len(self._prints):
-            self._lexical.add(text, title, print_, language)
-        elif print_ != self._prints[position]:
-            raise StoreCorrupt(f"the index in {self._directory} was made from another store")
-        else:
-            self._lexical.note(language)
         return position
 
-    def _add_words(self, first: int, texts: Sequence[tuple[str, str]]) -> None:
-        """The (title, text) of the chunks from position `first` on, together: it costs a fraction of one by one."""
-        words = [(words_of(title), words_of(text)) for title, text in texts]
+    def _add_words(self, first: int, added: Sequence[_Text]) -> None:
+        """The texts of the chunks from position `first` on, together: it costs a fraction of one by one."""
+        words = [(words_of(text.title), words_of(text.text)) for text in added]
         self._vocabulary.learn(chain.from_iterable(words))
         numbers = [self._vocabulary.numbers(text) for _, text in words]
         lengths = np.fromiter(map(len, numbers), np.int64, len(numbers))
         self._gazetteer.add_chunks(self._vocabulary.hashes(np.concatenate(numbers)), lengths)
-        missing = [at for at in range(len(texts)) if first + at >= len(self._holes) or self._holes[first + at]]
+        whole = [
+            np.concatenate([self._vocabulary.numbers(title), text])
+            for (title, _), text in zip(words, numbers, strict=True)
+        ]
+        for position, (text, read) in enumerate(zip(added, whole, strict=True), first):
+            self._add_lexical(position, text, read)
+        missing = [at for at in range(len(added)) if first + at >= len(self._holes) or self._holes[first + at]]
         if missing:
-            whole = [np.concatenate([self._vocabulary.numbers(words[at][0]), numbers[at]]) for at in missing]
-            self._vectors.put([first + at for at in missing], self._embed(whole))
+            self._vectors.put([first + at for at in missing], self._embed([whole[at] for at in missing]))
+
+    def _add_lexical(self, position: int, added: _Text, words: Numbers) -> None:
+        text = f"{added.title}\n{added.text}" if added.title else added.text
+        print_ = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+        if position >= len(self._prints):
+            own = added.language == self._language
+            length = self._vocabulary.stems(words) if own else len(stems(text, added.language))
+            self._lexical.add(text, added.title, print_, added.language, length)
+        elif print_ != self._prints[position]:
+            raise StoreCorrupt(f"the index in {self._directory} was made from another store")
+        else:
+            self._lexical.note(added.language)
 
     def _embed(self, texts: Sequence[Numbers]) -> Vectors:
         """One vector for each text, given by the numbers of its words."""
@@ -250,6 +267,11 @@ class Index:
             walked=evidence.walked,
             graph_version=version,
         )
+
+    def words(self, viewer: Viewer, ranking: Ranking) -> Words:
+        """What judging an answer takes beside its ranking."""
+        audience = self._audience(ranking.graph_version, viewer)
+        return Words(lambda stems: self._idf(stems, ranking.language, audience), self._embed_texts)
 
     def entities(self, text: str, limit: int, viewer: Viewer) -> list[EntitySummary]:
         """Entities that `viewer` may see and whose name contains `text`: those that begin with it first, then the most
@@ -349,10 +371,13 @@ class Index:
             result += found
             readings.append((float(found.max(initial=0.0)), language, asked))
         _, language, asked = max(readings, key=lambda reading: reading[0])
+        return language, self._idf(asked, language, audience), result
+
+    def _idf(self, asked: Sequence[str], language: str, audience: Audience | None) -> dict[str, float]:
         if audience is None:
-            return language, self._lexical.idf(asked, language), result
+            return self._lexical.idf(asked, language)
         idf = audience.idf([self._lexical.term(stem, language) for stem in asked])
-        return language, dict(zip(asked, idf.values(), strict=True)), result
+        return dict(zip(asked, idf.values(), strict=True))
 
     def _left(self, asked: Sequence[str], language: str, audience: Audience | None) -> Left:
         """What the question leaves to find, by the statistics that count for the viewer."""
@@ -394,6 +419,11 @@ class Index:
         words = words_of(text)
         rarity = [max((idf.get(stem, 0.0) for stem in stems(word, language)), default=0.0) for word in words]
         return self._embedder.embed_question(words, rarity)
+
+    def _embed_texts(self, texts: Sequence[str]) -> Vectors:
+        words = [words_of(text) for text in texts]
+        self._vocabulary.learn(words)
+        return self._embed([self._vocabulary.numbers(text) for text in words])
 
     def _ranked(self, view: View, evidence: Evidence, count: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:
         """The best chunks for an answer, and the `count` best documents by their best chunk."""

@@ -103,8 +103,8 @@ class Lexical:
         if language not in self.languages:
             self.languages = [self.languages[0], *sorted([*self.languages[1:], language])]
 
-    def add(self, text: str, title: str, print_: int, language: str) -> None:
-        """The chunk at the next position. Its `text` has the title in it already."""
+    def add(self, text: str, title: str, print_: int, language: str, length: int) -> None:
+        """The chunk at the next position. Its `text` begins with the title; `length` is the number of its stems."""
         self.note(language)
         if self._writer is None:
             self._writer = self._index.writer(_HEAP_BYTES, 1)
@@ -112,28 +112,26 @@ class Lexical:
         document.add_unsigned("chunk", self.count)
         document.add_unsigned("print", print_)
         if language == self.languages[0]:
-            length = len(analyzer(language).analyze(spaced(text)))
             document.add_text("text", spaced(text))
             if title:
                 document.add_text("title", spaced(title))
         else:
-            marked, length = self._marked(text, language)
-            document.add_pre_tokenized_text("text", marked)
+            document.add_pre_tokenized_text("text", self._marked(text, language))
             if title:
-                document.add_pre_tokenized_text("title", self._marked(title, language)[0])
+                document.add_pre_tokenized_text("title", self._marked(title, language))
         document.add_unsigned("length", length)
         self._writer.add_document(document)
         self._lengths.append(length)
         self.count += 1
 
-    def _marked(self, text: str, language: str) -> tuple[tantivy.PreTokenizedString, int]:
-        """A text of another language than the store's, its stems with their language's code, and how many they are."""
+    def _marked(self, text: str, language: str) -> tantivy.PreTokenizedString:
+        """A text of another language than the store's, its stems with their language's code."""
         read = analyzer(language).pre_tokenize(spaced(text))
         tokens = [
             tantivy.Token(self.term(token.text, language), token.position, token.char_offset_from, token.char_offset_to)
             for token in read.tokens
         ]
-        return tantivy.PreTokenizedString(read.text, tokens), len(tokens)
+        return tantivy.PreTokenizedString(read.text, tokens)
 
     def term(self, stem: str, language: str) -> str:
         """A stem as it stands in the field. No analyzer lets the separator pass."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.errors import InvalidQuery
 from core.index.facets import Filters
+from core.index.vectors import Vectors
 from core.model import OPERATOR, Hit, NamedEntity, Viewer, check_text
 
 MAX_QUESTION_CHARS = 10_000
@@ -88,6 +89,16 @@ class Ranking:
     walked: bool
     """Whether the entity walk took part."""
     graph_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is known of words to the viewer of a ranking, in its language."""
+
+    idf: Callable[[Sequence[str]], Mapping[str, float]]
+    """The inverse document frequency of each stem, among what the viewer may see."""
+    embed: Callable[[Sequence[str]], Vectors]
+    """A unit vector for each text, or zeros: shape (n, 256)."""
 
 
 @dataclass(frozen=True, slots=True)

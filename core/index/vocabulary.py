@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.analysis.languages import ENGLISH
+from core.analysis.stems import stem_count
 from core.index.columns import Column, ranges
 
 REMEMBERED_WORDS = 200_000
@@ -20,19 +22,23 @@ _UNKNOWN = -1
 
 
 class Vocabulary:
-    """A number for each word, and for each number the word's hash and its tokens. `tokenise` finds the tokens of many
-    words: all of them one after the other, and where each word's begin.
+    """A number for each word, and for each number the word's hash, how many stems it has in `language`, and its tokens.
+    `tokenise` finds the tokens of many words: all of them one after the other, and where each word's begin.
 
     Numbers are good until the next `learn`."""
 
-    def __init__(self, tokenise: Callable[[Sequence[str]], tuple[Tokens, npt.NDArray[Any]]]) -> None:
+    def __init__(
+        self, tokenise: Callable[[Sequence[str]], tuple[Tokens, npt.NDArray[Any]]], language: str = ENGLISH
+    ) -> None:
         self._tokenise = tokenise
+        self._language = language
         self._forget()
 
     def _forget(self) -> None:
         self._number: dict[str, int] = {}
         self._words: list[str] = []
         self._hash = Column(np.int64)
+        self._stems = Column(np.int32)
         self._token = Column(np.int32)
         self._first = Column(np.int64)
         self._length = Column(np.int32)
@@ -49,6 +55,8 @@ class Vocabulary:
         self._words.extend(unknown)
         # `hash` is keyed anew in each process, and these never leave it.
         self._hash.extend_array(np.fromiter([hash(word.lower()) for word in unknown], np.int64, len(unknown)))
+        counts = [stem_count(word, self._language) for word in unknown]
+        self._stems.extend_array(np.fromiter(counts, np.int32, len(unknown)))
         # Only what is embedded needs tokens; after a restart most texts are embedded already.
         self._first.extend_array(np.zeros(len(unknown), np.int64))
         self._length.extend_array(np.full(len(unknown), _UNKNOWN, np.int32))
@@ -56,6 +64,10 @@ class Vocabulary:
     def numbers(self, words: Sequence[str]) -> Numbers:
         """The numbers of words that were learned, shape (n)."""
         return np.fromiter(map(self._number.__getitem__, words), np.int32, len(words))
+
+    def stems(self, numbers: Numbers) -> int:
+        """How many stems these words have together."""
+        return int(self._stems.values[numbers].sum())
 
     def hashes(self, numbers: Numbers) -> npt.NDArray[np.uint64]:
         """A hash of each word's lower case, shape (n)."""

@@ -24,17 +24,27 @@ def evaluate(
     corpus: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Documents to ask, in a store made for this run alone.")
     ] = None,
+    abstention: Annotated[
+        bool, typer.Option("--abstention", help="Ask again without the relevant documents. Needs --corpus.")
+    ] = False,
     store: StoreOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure recall@2, @5, @10, nDCG@10 and latency, on documents: a document's best chunk counts.
 
+    With --abstention every question is asked of the whole corpus and, once more, after its relevant documents were
+    deleted: what share gets an answer, how well the groundedness score tells the two apart, and what is risked at each
+    coverage.
+
     The store is opened by this command itself, so no hub may run on it.
     """
     if corpus is not None and store is not None:
         raise typer.BadParameter("give either --corpus or --store, not both")
-    figures = asyncio.run(_evaluate(queries, qrels, corpus, _place(store, config, corpus)))
+    if abstention and corpus is None:
+        raise typer.BadParameter("--abstention deletes documents, so it needs --corpus")
+    place = _place(store, config, corpus)
+    figures = asyncio.run(_evaluate(queries, qrels, corpus, place, abstention=abstention))
     if as_json:
         print_json(figures)
         return
@@ -44,6 +54,20 @@ def evaluate(
         typer.echo(f"{name:<10} {figures[name]:.4f}")
     latency = figures["latency_ms"]
     typer.echo(f"latency    p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms")
+    if abstention:
+        _print_abstention(figures["abstention"])
+
+
+def _print_abstention(figures: dict[str, Any]) -> None:
+    answered = figures["answered"]
+    typer.echo(
+        f"answered   {answered['answerable']:.1%} of the answerable, {answered['all_present']:.1%} of all whose "
+        f"documents are there, {answered['unanswerable']:.1%} of the unanswerable"
+    )
+    typer.echo(f"score      AUROC {figures['auroc']:.3f}, expected calibration error {figures['ece']:.3f}")
+    typer.echo("coverage   risk   from a groundedness of")
+    for point in figures["risk_coverage"]:
+        typer.echo(f"{point['coverage']:8.0%} {point['risk']:6.1%}   {point['groundedness']:.3f}")
 
 
 def _place(store: str | None, config: Path | None, corpus: Path | None) -> Place:
@@ -54,7 +78,11 @@ def _place(store: str | None, config: Path | None, corpus: Path | None) -> Place
     return place
 
 
-async def _evaluate(queries: Path, qrels: Path, corpus: Path | None, place: Place) -> dict[str, Any]:
+async def _evaluate(
+    queries: Path, qrels: Path, corpus: Path | None, place: Place, *, abstention: bool
+) -> dict[str, Any]:
+    from core.abstention import abstention as figures_of
+    from core.abstention import ask_twice
     from core.evaluation import evaluate as measure
     from core.evaluation import read_questions
     from hub.cli.opening import check_exists, open_store
@@ -67,7 +95,11 @@ async def _evaluate(queries: Path, qrels: Path, corpus: Path | None, place: Plac
     with tempfile.TemporaryDirectory(prefix="aime-eval-") as folder:
         async with await open_store(place, f"sqlite:{folder}/corpus.db") as service:
             await _add(service, corpus)
-            return await measure(service, questions)
+            figures: dict[str, Any] = dict(await measure(service, questions))
+            if abstention:
+                documents = {fields["document_id"]: fields for fields in _documents(corpus)}
+                figures["abstention"] = figures_of(await ask_twice(service, questions, documents))
+            return figures
 
 
 async def _add(service: GraphService, corpus: Path) -> None:

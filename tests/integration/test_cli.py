@@ -381,6 +381,20 @@ def test_eval_measures_on_a_corpus_of_its_own_and_leaves_no_store(aime: Run, fol
     assert not list(folder.glob("*.db"))
 
 
+def test_eval_tells_how_honestly_the_hub_abstains(aime: Run, folder: Path) -> None:
+    file = corpus(folder, *DOCUMENTS)
+    corpus(folder, {"_id": "q", "text": "How long is the Nile?"}, name="queries.jsonl")
+    corpus(folder, "query-id\tcorpus-id\tscore", "q\t2\t1", name="qrels.tsv")
+    options = ("eval", "--corpus", file, "--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--abstention")
+    figures = aime(*options, "--json").json
+    assert figures["abstention"]["answered"] == {"answerable": 1.0, "all_present": 1.0, "unanswerable": 0.0}
+    assert "of the unanswerable" in aime(*options).out
+    refused = aime(
+        "eval", "--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--store", "sqlite:a.db", "--abstention"
+    )
+    assert (refused.code, "--corpus" in refused.err) == (2, True)
+
+
 def test_config_check_says_all_that_is_wrong_with_file_line_and_nearest_name(aime: Run, folder: Path) -> None:
     (folder / "plugins.toml").write_text('[hub]\nlisten = "nowhere"\nstoer = "sqlite:x.db"\n')
     outcome = aime("config", "check")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.analysis import analyse, text_of, title_name
 from core.analysis.sentences import sentence_starts
+from core.analysis.stems import stem_count, stems, words_of
 from core.model import ChunkDraft, Document, EntityType
 from core.naming import entity, entity_id, normalise
 
@@ -88,6 +89,13 @@ def test_analysis_is_a_function_of_the_document_alone_and_travels_between_proces
 def test_an_entity_is_a_function_of_its_type_and_label(label: str, type_: EntityType) -> None:
     named = entity(label, type_)
     assert named is None or entity(named.label, type_) == named
+
+
+@given(texts, st.sampled_from(["en", "de", "ja", "xx"]))
+def test_a_text_has_as_many_stems_as_its_words_have(content: str, language: str) -> None:
+    for text in (content, f"the {'a' * 63} {'b' * 64} {'c' * 65} of_the Under_Score naïve İstanbul {content}"):
+        counted = sum(stem_count(word, language) for word in words_of(text))
+        assert counted == len(stems(text, language))
 
 
 @given(texts)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from core.answering.compose import compose
 from core.answering.filters import parse_filters
-from core.answering.groundedness import support
-from core.index import Index, Question
+from core.answering.groundedness import polarity, states, support
+from core.index import Index, Question, Words
 from core.model import EVERYONE, OPERATOR, Answer, Viewer
 from tests.unit.graph_log import GraphLog
 
@@ -31,7 +31,8 @@ def ask(log: GraphLog, text: str, viewer: Viewer = OPERATOR, *, top_k: int = 5, 
     index.open(0)
     index.apply(log.entries)
     question = Question(text, parse_filters(filters), viewer, top_k=top_k)
-    return compose(question, index.search(question), log.chunks, log.documents)
+    ranking = index.search(question)
+    return compose(question, ranking, log.chunks, log.documents, index.words(viewer, ranking))
 
 
 @pytest.fixture
@@ -142,12 +143,49 @@ def test_offsets_quote_the_document_exactly_whatever_its_text(content: str) -> N
         assert log.texts[source.document_id][source.start : source.end] == source.quote
 
 
-def test_support_is_what_the_best_quotation_holds_of_a_claim_and_wants_numbers_and_names_exactly() -> None:
-    quotes = ["The bridge was opened in 1932 by Jack Lang.", "It is long."]
-    assert support("The bridge was opened in 1932.", quotes) == 1.0
-    assert support("The bridge was opened in 1933.", quotes) <= 0.5
-    assert support("The bridge was opened by Jack Long.", quotes) <= 0.5
-    assert support("Cats sleep all day.", quotes) == 0.0
+@pytest.fixture
+def words(log: GraphLog) -> Words:
+    index = Index(None)
+    index.open(0)
+    index.apply(log.entries)
+    return index.words(OPERATOR, index.search(Question("mail")))
+
+
+def test_support_is_what_quotations_hold_of_a_claim_and_wants_numbers_quotations_and_names_exactly(
+    words: Words,
+) -> None:
+    quotes = ["The bridge was opened in 1932 by Jack Lang.", "It is long.", "A sign says \u201cno entry\u201d."]
+
+    def value(claim: str) -> float:
+        return support(claim, quotes, words).value
+
+    assert value("The bridge was opened in 1932.") == 1.0
+    assert value("The bridge was opened in 1933.") <= 0.5
+    assert value("The bridge was opened by Jack Long.") <= 0.5
+    assert value('A sign says "no exit".') <= 0.5
+    assert value("Cats sleep all day.") < 0.2
+
+
+def test_a_word_of_like_meaning_supports_a_claim_more_than_one_of_another(words: Words) -> None:
+    like = support("The physician slept.", ["The doctor slept."], words)
+    unlike = support("The physician slept.", ["The carpet slept."], words)
+    assert like.value > unlike.value
+
+
+def test_polarity_tells_whether_question_and_quotation_are_negated_alike() -> None:
+    assert polarity("The lift may be used.", "Do not use the lift.") == "opposite"
+    assert polarity("Why can't I use the lift?", "Do not use the lift.") == "same"
+
+
+@pytest.mark.parametrize(
+    "text", ["How do I pay?", "I need to change my address.", "reset password", "Can cards be used"]
+)
+def test_what_asks_is_no_statement(text: str) -> None:
+    assert not states(text)
+
+
+def test_a_claim_is_a_statement() -> None:
+    assert states("Vitamin D lowers the risk of fractures.")
 
 
 def test_prose_is_quoted_rather_than_the_layout_around_it(log: GraphLog) -> None:

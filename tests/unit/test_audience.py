@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.analysis.languages import ENGLISH
+from core.analysis.stems import stems
 from core.index.audience import Audience, Postings
 from core.index.lexical import Lexical
 
@@ -23,7 +24,7 @@ def texts(count: int) -> list[str]:
 def lexical(chunks: list[str]) -> Lexical:
     index = Lexical(None)
     for number, text in enumerate(chunks):
-        index.add(text, "", number, ENGLISH)
+        index.add(text, "", number, ENGLISH, len(stems(text)))
         if number == len(chunks) // 2:
             index.commit()
     index.commit()

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 import apsw
+from pydantic_core import to_json
 
 from core.errors import CommitConflict
 from core.model import ChunkDraft, LogEntry, Op, StoredChunk, StoredDocument
@@ -59,6 +60,7 @@ class _GroupWriter:
     def __init__(self, db: apsw.Connection, now: float) -> None:
         self._db = db
         self._now = now
+        self._at = moment(now)
         self._rows = _Rows()
         self._version = 0
         self._next_chunk = 0
@@ -118,7 +120,7 @@ class _GroupWriter:
             version=version,
             op=change.op,
             document_id=change.document_id,
-            at=moment(self._now),
+            at=self._at,
             source=metadata.source,
             access=metadata.access,
             document=document,
@@ -209,7 +211,7 @@ class _GroupWriter:
 
     def _audit_row(self, record: AuditRecord, version: int | None = None) -> tuple[Any, ...]:
         detail = record.detail if version is None else {**record.detail, "graph_version": version}
-        return (self._now, record.actor, record.action, record.subject, json.dumps(detail))
+        return (self._now, record.actor, record.action, record.subject, to_json(detail).decode())
 
     def _flush_graph(self) -> None:
         rows = self._rows
@@ -260,7 +262,7 @@ class _GroupWriter:
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
         """Insert many rows a statement. Each statement lets go of the interpreter's lock, and then waits for it behind
         all other threads: that costs more than its rows do."""
-        for size, some in _portions(rows):
+        for size, some in _portions(rows) if rows else ():
             row = f"({', '.join('?' * len(some[0]))})"
             statement = f"INSERT INTO {table} VALUES {', '.join([row] * size)} {conflict}"
             together = [some[at : at + size] for at in range(0, len(some), size)]

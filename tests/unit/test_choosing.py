@@ -1,0 +1,77 @@
+"""Which sentences answer: under headings, along hops, and prose rather than layout."""
+
+from __future__ import annotations
+
+from core.answering.compose import compose
+from core.index import Index, Question
+from core.model import Source
+from tests.unit.graph_log import GraphLog
+
+MANUAL = """# Mowers
+
+Mowers are kept in the shed. The shed is locked at night.
+
+## Changing the blade
+
+Unplug the machine first. Then loosen the bolt with a spanner.
+
+```
+blade --change
+```
+
+## Cleaning
+
+Cleaning takes these:
+
+- a soft brush and warm water
+- a dry cloth
+"""
+
+
+def quoted(log: GraphLog, text: str) -> list[Source]:
+    index = Index(None)
+    index.open(0)
+    index.apply(log.entries)
+    question = Question(text)
+    ranking = index.search(question)
+    answer = compose(question, ranking, log.chunks, log.documents, index.words(question.viewer, ranking))
+    return list(answer.sources)
+
+
+def manual() -> GraphLog:
+    log = GraphLog()
+    log.put("manual", MANUAL, {"title": "Mowers", "content_type": "text/markdown"})
+    log.put("other", "Blades of grass grow in spring. Cleaning is done in autumn.", {"title": "Garden"})
+    return log
+
+
+def test_the_first_sentence_under_the_heading_that_says_what_is_asked_answers() -> None:
+    sources = quoted(manual(), "How is changing the blade done?")
+    assert sources[0].quote == "Unplug the machine first."
+    assert not any("```" in source.quote for source in sources)
+
+
+def test_a_sentence_that_opens_a_list_brings_the_list_along() -> None:
+    quotes = [source.quote for source in quoted(manual(), "What about cleaning?")]
+    assert quotes[:3] == ["Cleaning takes these:", "- a soft brush and warm water", "- a dry cloth"]
+
+
+def test_hops_are_quoted_in_the_order_in_which_they_lead_on() -> None:
+    log = GraphLog()
+    log.put("p", "Otto Weber was a director. He was born in Graz in 1901.", {"title": "Otto Weber"})
+    log.put("f", "Silent Hills is a film of 1930 directed by Otto Weber.", {"title": "Silent Hills"})
+    log.put("x", "Green Lakes is a film of 1950 directed by Anna Falk.", {"title": "Green Lakes"})
+    assert [source.document_id for source in quoted(log, "When was the director of Silent Hills born?")] == ["f", "p"]
+
+
+def test_a_word_of_a_longer_name_leads_to_no_document_of_that_title() -> None:
+    log = GraphLog()
+    log.put("f", "Silent Hills is a film directed by Princess Anna.", {"title": "Silent Hills"})
+    log.put("p", "Princess is a film about a palace.", {"title": "Princess"})
+    assert "p" not in [source.document_id for source in quoted(log, "Who directed the film Silent Hills?")]
+
+
+def test_of_a_named_document_that_is_all_layout_the_layout_is_quoted() -> None:
+    log = GraphLog()
+    log.put("t", "| Silent Hills | 1930 |", {"title": "Silent Hills"})
+    assert [source.document_id for source in quoted(log, "When was Silent Hills made?")] == ["t"]
