@@ -13,7 +13,7 @@ import numpy as np
 
 from core.analysis.languages import ENGLISH
 from core.analysis.sentences import sentence_starts
-from core.analysis.stems import words_of
+from core.analysis.stems import stems, words_of
 from core.answering.groundedness import Support, polarity, support
 from core.index import Words
 from core.index.lexical import Lexical
@@ -36,7 +36,7 @@ def words_of_corpus(texts: Iterator[str]) -> Words:
     """The words of a corpus as the index would know them."""
     lexical = Lexical(None)
     for text in texts:
-        lexical.add(text, 0, ENGLISH)
+        lexical.add(text, "", 0, ENGLISH, len(stems(text)))
     lexical.commit()
     table = embedding_table()
     table.load()
