@@ -44,7 +44,7 @@ HELP = {
 ASKED = [
     ("en", "How is my password reset?", "password", 0),
     ("en", "When does the library open?", "opening", 0),
-    ("de", "Wo setze ich mein Passwort zurück?", "password", 0),
+    ("de", "Wie wird mein Passwort zurückgesetzt?", "password", 0),
     ("de", "Wann wird die Rechnung verschickt?", "invoice", 0),
     ("de", "Wer bucht meine Fahrkarte?", "travel", 0),
     ("fr", "Comment réinitialiser un mot de passe ?", "password", 0),
