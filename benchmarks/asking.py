@@ -7,12 +7,15 @@ from pathlib import Path
 
 from benchmarks.corpus import read_questions
 from core.service import create_graph_service
+from hub.cli.interpreter import collect_rarely, switch_often
 
 WARM_UP = 10
 
 
 async def ask(store: str, questions: str) -> list[float]:
     """Milliseconds of each question, one after the other, after a few that warm up."""
+    collect_rarely()  # as every `aime` command does
+    switch_often()
     texts = read_questions(Path(questions))
     latencies = []
     async with await create_graph_service(f"sqlite:{store}") as service:
