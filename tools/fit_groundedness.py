@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,9 @@ def isotonic(logits: Floats, labels: Mask, weights: Floats) -> list[tuple[float,
         while len(pools) > 1 and pools[-2][2] * pools[-1][0] >= pools[-1][2] * pools[-2][0]:
             last = pools.pop()
             pools[-1] = [one + other for one, other in zip(pools[-1], last, strict=True)]
-    inner = [(z / w, (p + _PRIOR / 2) / (w + _PRIOR)) for w, z, p in pools]
+    # What is added to a small pool may take it below the one before it.
+    shares = accumulate(((p + _PRIOR / 2) / (w + _PRIOR) for w, _, p in pools), max)
+    inner = [(z / w, share) for (w, z, _), share in zip(pools, shares, strict=True)]
     # Past the first and the last pool the probability goes on to nought and one, so that no two logits are alike.
     steps = [(float(logits.min()) - 1, 0.0), *inner, (float(logits.max()) + 1, 1.0)]
     return [(round(z, 4), round(p, 4)) for z, p in steps]

@@ -31,6 +31,12 @@ def test_what_ships_never_gives_more_evidence_the_lower_probability(one: float, 
         assert 0 <= model.probability({"x": low}) <= model.probability({"x": high}) <= 1
 
 
+def test_what_ships_rises_at_every_step() -> None:
+    for shipped in (calibration().questions, calibration().statements, calibration().supports):
+        probabilities = [probability for _, probability in shipped.steps]
+        assert probabilities == sorted(probabilities)
+
+
 def test_isotonic_regression_rises_whatever_the_labels() -> None:
     logits = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
     steps = isotonic(logits, np.array([False, True, False, False, True]), np.ones(5))
