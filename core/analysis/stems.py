@@ -66,8 +66,8 @@ def stems(text: str, language: str = ENGLISH) -> list[str]:
 
 
 def stem_count(word: str, language: str = ENGLISH) -> int:
-    """How many stems a word has: one, or none for a stop word. What is not letters and digits alone may fall apart. In texts
-    with combining marks the sum may be some words off: Python and the analyzer disagree which of them are letters."""
+    """How many stems a word has: one, or none for a stop word. What is not letters and digits alone may fall apart.
+    In texts with combining marks the sum may be some words off: Python and the analyzer disagree which are letters."""
     known = STEMMED.get(language)
     plain = word.isalnum() and word.isascii() and len(word) < MAX_WORD_BYTES
     if not plain or (known is not None and known.listed):
