@@ -28,6 +28,10 @@ class Thesaurus:
         self._table = table
         self._known: dict[str, Likes] = {}
 
+    def load(self) -> None:
+        """Read what the first look-up needs."""
+        _whole_words()
+
     def alike(self, text: str) -> Mapping[str, Likes]:
         """For stems of the text the stems of words like them, each with its likeness in 0..1, the most alike first."""
         found: dict[str, Likes] = {}
