@@ -43,7 +43,7 @@ from core.index.thesaurus import Thesaurus
 from core.index.vectors import VectorFile, Vectors, embedding_table
 from core.index.view import View
 from core.index.vocabulary import Numbers, Vocabulary
-from core.model import EntitySummary, EntityView, Hit, LogEntry, NamedEntity, StoredChunk, Viewer
+from core.model import EntitySummary, EntityView, Hit, LogEntry, NamedEntity, NewChunk, Viewer
 from core.naming import entity
 
 FORMAT: Final = "3"
@@ -175,11 +175,11 @@ class Index:
         self._views.clear()
         self._audiences.clear()
 
-    def _add_chunk(self, chunk: StoredChunk) -> int:
+    def _add_chunk(self, chunk: NewChunk) -> int:
         """The chunk's position: its number in the order of the log."""
         position = len(self._chunk_ids)
         self._chunk_ids.append(chunk.id)
-        self._links.add_mentions(position, chunk, self._entities)
+        self._links.add_mentions(position, chunk.named, self._entities)
         return position
 
     def _add_words(self, first: int, added: Sequence[_Text]) -> None:

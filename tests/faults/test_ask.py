@@ -74,7 +74,9 @@ answers.min_groundedness = 0.5
         # What was refused waits for its turn to be tried again; the document's own notification is among it.
         return asked <= told.keys() and refused <= {arrival.id for arrival in receiver.arrivals}
 
-    await until(all_told, within=SETTLE_SECONDS, what="every answer arrives, each refused one under the same webhook-id")
+    await until(
+        all_told, within=SETTLE_SECONDS, what="every answer arrives, each refused one under the same webhook-id"
+    )
     assert await hub.terminate() == 0
     assert await journalled(hub.store) == 0
     assert receiver.forged == 0
