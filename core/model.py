@@ -295,9 +295,23 @@ class Relation(NamedTuple):
 # times as much to make.
 
 
+class Naming(NamedTuple):
+    """The entities that a chunk names, each once, in the order of their first mention: parallel columns, which cost
+    little to hand from one process to another."""
+
+    ids: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
+    """How often the chunk names each of them."""
+    labels: tuple[str, ...] = ()
+    """As written at its first mention there."""
+    types: tuple[str, ...] = ()
+    title: int | None = None
+    """The id of the one that is the title of the chunk's document."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkDraft:
-    """A chunk as analysis hands it to the store.
+    """A chunk as analysis finds it.
 
     The chunks of a document partition its text: joined in order they give it back exactly. `sentences` are
     (start, end) character offsets within `text`. A draft whose `hash` the document already holds stays as stored,
@@ -309,6 +323,26 @@ class ChunkDraft:
     sentences: tuple[tuple[int, int], ...]
     mentions: tuple[Mention, ...] = ()
     relations: tuple[Relation, ...] = ()
+
+
+class PackedChunk(NamedTuple):
+    """A draft as the store takes it: `sentences`, `mentions` and `relations` as they stand in the chunk's row
+    (`core.packing`), and which entities it names."""
+
+    hash: bytes
+    text: str
+    sentences: bytes
+    mentions: str
+    relations: str
+    named: Naming = Naming()
+
+
+class NewChunk(NamedTuple):
+    """A chunk in the log, at the version that created it."""
+
+    id: int
+    text: str
+    named: Naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +386,7 @@ class Op(StrEnum):
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """One step of the graph version. `document` is the version that it opened, as it was then (None for a delete, or
-    once collected); `chunks` are those that it created, with their mentions."""
+    once collected); `chunks` are those that it created."""
 
     version: int
     op: Op
@@ -362,7 +396,7 @@ class LogEntry:
     access: tuple[str, ...] | None
     """Who may see this step: the document's access after it, or the last one before a delete."""
     document: StoredDocument | None = None
-    chunks: tuple[StoredChunk, ...] = ()
+    chunks: tuple[NewChunk, ...] = ()
 
 
 # ---------------------------------------------------------------- answers

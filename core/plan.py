@@ -6,17 +6,18 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from core.model import (
     AccessChanged,
     Change,
-    ChunkDraft,
     Delete,
     Document,
     Failure,
     LogEntry,
     Metadata,
     Op,
+    PackedChunk,
     Problem,
     ProcessResult,
     Status,
@@ -25,7 +26,7 @@ from core.model import (
 )
 from core.store.base import AuditRecord, ChangeSet, PreparedChange
 
-Drafts = Mapping[str, tuple[ChunkDraft, ...] | Exception]
+Drafts = Mapping[str, tuple[PackedChunk, ...] | Exception]
 """What analysis made of each document, by id, or what went wrong with it."""
 
 
@@ -45,6 +46,10 @@ class Submission:
     refused: Refused | None = None
     size: int = field(init=False)
     ids: frozenset[str] = field(init=False)
+    after: list[asyncio.Event] = field(default_factory=list)
+    """Earlier submissions of the same documents: what is stored of them is known once those have landed."""
+    landed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is committed, or has failed."""
 
     def __post_init__(self) -> None:
         self.size = sum(len(c.document.content) for c in self.changes if isinstance(c, Upsert))
@@ -147,7 +152,7 @@ class Plan:
                 return rejected(document_id, "connector_failure", error), None
 
     def _upsert(
-        self, document: Document, drafts: tuple[ChunkDraft, ...] | Exception | None
+        self, document: Document, drafts: tuple[PackedChunk, ...] | Exception | None
     ) -> tuple[ProcessResult, PreparedChange | None]:
         id_ = document.document_id
         held = self._stored.get(id_)
@@ -159,7 +164,7 @@ class Plan:
             document_id=id_,
             status=Status.PROCESSED,
             chunks=len(drafts),
-            entities=len({mention.entity.id for draft in drafts for mention in draft.mentions}),
+            entities=len(set(chain.from_iterable([draft.named.ids for draft in drafts]))),
         )
         return result, self._prepared(Op.UPSERT, held, document.metadata, result, self._hashes[id_], drafts)
 
@@ -188,7 +193,7 @@ class Plan:
         metadata: Metadata,
         result: ProcessResult,
         content_hash: bytes = b"",
-        chunks: tuple[ChunkDraft, ...] = (),
+        chunks: tuple[PackedChunk, ...] = (),
     ) -> PreparedChange:
         return PreparedChange(
             op=op,

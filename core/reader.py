@@ -30,8 +30,8 @@ FEED = 256
 LINGER_SECONDS = 0.2
 BUSY_LINGER_SECONDS = 10.0
 """How long commits may gather before they are applied, unless somebody asks: together they cost a fraction, and while
-documents keep coming the index would only compete with their commits. It goes on as long as the log's tail has room:
-what a question then waits for is about a second's work."""
+documents keep coming the index would only compete with their commits, unless those wait for analysis. It goes on as
+long as the log's tail has room: what a question then waits for is about a second's work."""
 RETRY_SECONDS = 1.0
 RENEW_SECONDS = 600.0
 
@@ -46,13 +46,16 @@ class IndexBroken(Exception):
 
 class Reader:
     """Keeps the index at the head of the log. `directory` None keeps it in memory only; `language` is the code of that
-    of documents which name none."""
+    of documents which name none; `has_time` says whether the index would hold up no commit now."""
 
-    def __init__(self, store: Store, directory: Path | None, writer: Writer, language: str) -> None:
+    def __init__(
+        self, store: Store, directory: Path | None, writer: Writer, language: str, has_time: Callable[[], bool]
+    ) -> None:
         self._store = store
         self._directory = directory
         self._writer = writer
         self._language = language
+        self._has_time = has_time
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._applied = Pulse()
         self._wake = asyncio.Event()
@@ -156,8 +159,11 @@ class Reader:
     async def _linger(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(BUSY_LINGER_SECONDS):
-                while not await self._woken(LINGER_SECONDS) and self._writer.queued and self._writer.tail.has_room:
-                    pass
+                head = -1
+                while head < self._writer.head and self._writer.tail.has_room and not self._has_time():
+                    head = self._writer.head
+                    if await self._woken(LINGER_SECONDS):
+                        break
         self._wake.clear()
 
     async def _woken(self, within: float) -> bool:

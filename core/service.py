@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.analysis.languages import ENGLISH, check_language, language_code
-from core.analysis.pool import AnalysisPool
+from core.analysis.pool import DEFAULT_WORKERS, AnalysisPool
 from core.answering.cache import AnswerCache
 from core.answering.compose import compose
 from core.answering.filters import Filters, parse_filters
@@ -60,11 +60,11 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """`analysis_workers` 0 analyses in a thread; more, in that many processes. `language` is that of documents which
-    name none; another than the last time has the index made anew."""
+    """`analysis_workers` 0 analyses in a thread; more, in that many processes, started beside the first batch that is
+    worth it. `language` is that of documents which name none; another than the last time has the index made anew."""
 
     max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES
-    analysis_workers: int = 0
+    analysis_workers: int = DEFAULT_WORKERS
     queue_documents: int = 1024
     language: str = ENGLISH
 
@@ -107,9 +107,14 @@ class GraphService:
         self._analysis = AnalysisPool(options.analysis_workers)
         self._writer = Writer(store, self._analysis.analyse, queue_documents=options.queue_documents)
         directory = None if store.path == ":memory:" else Path(f"{store.path}-index")
-        self._reader = Reader(store, directory, self._writer, language_code(options.language))
+        language = language_code(options.language)
+        self._reader = Reader(store, directory, self._writer, language, self._has_time)
         self._answers = AnswerCache()
         self._explorer = Explorer(store, self._reader)
+
+    def _has_time(self) -> bool:
+        """Whether this process waits for those that analyse."""
+        return self._writer.backlogged and self._analysis.saturated
 
     async def open(self) -> None:
         await self.store.open()
@@ -124,7 +129,7 @@ class GraphService:
         """Commit what was taken, then close."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.store.close)
-            stack.callback(self._analysis.close)
+            stack.push_async_callback(self._analysis.close)
             stack.push_async_callback(self._reader.close)
             stack.push_async_callback(self._writer.close)
 

@@ -45,5 +45,4 @@ class Tail:
 
 
 def _chars(entry: LogEntry) -> int:
-    # Mentions weigh about as much as the text that they are found in, several times over.
-    return sum(len(chunk.text) + 100 * len(chunk.mentions) for chunk in entry.chunks) + 500
+    return sum(len(chunk.text) + 100 * len(chunk.named.ids) for chunk in entry.chunks) + 500

@@ -1,9 +1,9 @@
 """The one way in: submissions are prepared, grouped and committed, and answered after the commit.
 
-Two tasks work as a pipeline. The preparer takes what waits, up to a group, reads what is stored of those documents and
-analyses what is new; the committer writes the group before in one transaction. While a commit waits for the disk the
-next group is analysed, and what arrives meanwhile makes up the one after: groups grow with the load, and no timer
-delays a lone document.
+Groups go through a pipeline. What waits, up to a group, is taken as soon as there is room in it; what is stored of
+those documents is read and what is new is analysed, while the groups before are; and groups are committed in the order
+in which they were taken. What arrives meanwhile makes up the next: groups grow with the load, and no timer delays a
+lone document.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 import structlog
 
 from core.errors import CommitConflict, QueueFull, StoreError, StoreUnavailable
 from core.model import (
     Change,
-    ChunkDraft,
     Document,
     LogEntry,
+    PackedChunk,
     ProcessResult,
 )
 from core.plan import Drafts, Plan, Prepared, Refused, Submission
@@ -29,12 +30,30 @@ from core.tail import Tail
 
 GROUP_DOCUMENTS = 64
 """A group is committed once it holds this many changes; one submission is never split."""
+GROUPS_AT_ONCE = 3
+"""In the pipeline: one is read and planned, one analysed, which may be in another process, and one committed."""
 MAX_PENDING_AUDIT = 10_000
 
 log = structlog.stdlib.get_logger(__name__)
 
-Analyse = Callable[[Sequence[tuple[Document, frozenset[bytes]]]], Awaitable[list["tuple[ChunkDraft, ...] | Exception"]]]
+Drafted = tuple[PackedChunk, ...] | Exception
+Analyse = Callable[[Sequence[tuple[Document, frozenset[bytes]]]], Awaitable[list[Drafted]]]
 """Documents with the chunk hashes already stored → drafts, or what went wrong with that one document."""
+
+
+class _Group(NamedTuple):
+    """Submissions that are prepared together, and the task that does it."""
+
+    submissions: Sequence[Submission]
+    preparing: asyncio.Task[list[Prepared]]
+
+    @property
+    def size(self) -> int:
+        return sum(len(submission.changes) for submission in self.submissions)
+
+    @property
+    def prepared(self) -> bool:
+        return self.preparing.done() and not self.preparing.cancelled() and self.preparing.exception() is None
 
 
 class Writer:
@@ -52,8 +71,13 @@ class Writer:
         self._audit: list[AuditRecord] = []
         self._arrived = asyncio.Event()
         self._room = Pulse()
-        self._handover: asyncio.Queue[list[Prepared] | None] = asyncio.Queue(1)
-        self._in_flight: dict[str, asyncio.Event] = {}
+        self._pipeline: deque[_Group] = deque()
+        self._slots = asyncio.Semaphore(GROUPS_AT_ONCE)
+        self._taken = asyncio.Event()
+        """There is something in the pipeline, or there never will be again."""
+        self._all_taken = False
+        self._in_flight: dict[str, Submission] = {}
+        """The last submission of each document that has not landed yet."""
         self._closing = False
         self._failed: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -65,7 +89,7 @@ class Writer:
     async def start(self) -> None:
         self.head = await self._store.head()
         self._tasks = [
-            asyncio.create_task(self._prepare_groups(), name="writer: prepare"),
+            asyncio.create_task(self._take_groups(), name="writer: take"),
             asyncio.create_task(self._commit_groups(), name="writer: commit"),
         ]
         for task in self._tasks:
@@ -81,6 +105,11 @@ class Writer:
     def stopped(self) -> bool:
         """Whether it takes nothing any more."""
         return self._closing or self._failed is not None
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether more documents wait than the pipeline holds."""
+        return self._documents > GROUPS_AT_ONCE * GROUP_DOCUMENTS
 
     @property
     def queued(self) -> int:
@@ -141,34 +170,23 @@ class Writer:
 
     # -- the pipeline
 
-    async def _prepare_groups(self) -> None:
+    async def _take_groups(self) -> None:
         while True:
             await self._arrived.wait()
+            await self._slots.acquire()
             group = self._take_group()
             if not self._waiting:
                 self._arrived.clear()
             if group or self._audit:
-                await self._hand_over(group)
-            if self._closing and not self._waiting:
-                await self._handover.put(None)
-                return
-
-    async def _hand_over(self, group: Sequence[Submission], *, again: bool = False) -> None:
-        """Prepare a group for the committer. What breaks the preparation of a group is looked for one submission at a
-        time, so that it takes no other along."""
-        try:
-            await self._handover.put(await self._prepare(group, again=again))
-        except StoreError as error:
-            self._fail(group, error)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the others; `_fail` logs it
-            if len(group) > 1:
-                for submission in group:
-                    await self._hand_over([submission], again=True)
+                preparing = asyncio.create_task(self._prepare(group), name="writer: prepare a group")
+                self._pipeline.append(_Group(group, preparing))
+                self._taken.set()
             else:
-                self._fail(group, error)
-        except BaseException as error:
-            self._fail(group, error)
-            raise
+                self._slots.release()
+            if self._closing and not self._waiting:
+                self._all_taken = True
+                self._taken.set()
+                return
 
     def _take_group(self) -> list[Submission]:
         group: list[Submission] = []
@@ -178,30 +196,53 @@ class Writer:
             if not taken.isdisjoint(self._waiting[0].ids):
                 break
             submission = self._waiting.popleft()
+            for document_id in submission.ids:
+                if earlier := self._in_flight.get(document_id):
+                    submission.after.append(earlier.landed)
+                self._in_flight[document_id] = submission
             group.append(submission)
             taken |= submission.ids
             size += len(submission.changes)
         return group
 
     async def _commit_groups(self) -> None:
-        while (prepared := await self._handover.get()) is not None:
-            await self._commit_or_fail(prepared)
+        while await self._taken.wait() and self._pipeline:
+            await asyncio.wait([self._pipeline[0].preparing])
+            groups = self._next_groups()
+            await self._finish([submission for group in groups for submission in group.submissions], _joined(groups))
+            for _ in groups:
+                self._slots.release()
 
-    async def _commit_or_fail(self, prepared: list[Prepared]) -> None:
-        """Commit a group. As in the preparation, what breaks it fails alone."""
+    def _next_groups(self) -> list[_Group]:
+        """The first in the pipeline, and with it those that are prepared by now, too: one transaction costs less than
+        two. One whose preparation failed comes alone."""
+        groups = [self._pipeline.popleft()]
+        size = groups[0].size
+        while groups[0].prepared and self._pipeline and self._pipeline[0].prepared:
+            size += self._pipeline[0].size
+            if size > GROUP_DOCUMENTS:
+                break
+            groups.append(self._pipeline.popleft())
+        if not self._pipeline and not self._all_taken:
+            self._taken.clear()
+        return groups
+
+    async def _finish(self, group: Sequence[Submission], preparing: Awaitable[list[Prepared]]) -> None:
+        """Commit a group once it is prepared. What breaks it is looked for one submission at a time, so that it takes
+        no other along."""
         try:
-            await self._commit(prepared)
+            await self._commit(await preparing)
         except StoreError as error:
-            log.warning("commit failed", error=str(error), submissions=len(prepared))
-            self._fail([item.submission for item in prepared], error)
-        except Exception as error:  # noqa: BLE001  # as above
-            if len(prepared) > 1:
-                for item in prepared:
-                    await self._commit_or_fail([item])
+            log.warning("commit failed", error=str(error), submissions=len(group))
+            self._fail(group, error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the others; `_fail` logs it
+            if len(group) > 1:
+                for submission in group:
+                    await self._finish([submission], self._prepare([submission]))
             else:
-                self._fail([item.submission for item in prepared], error)
+                self._fail(group, error)
         except BaseException as error:
-            self._fail([item.submission for item in prepared], error)
+            self._fail(group, error)
             raise
 
     async def _commit(self, prepared: list[Prepared]) -> None:
@@ -216,7 +257,7 @@ class Writer:
                 entries = await self._store.commit(group)
             except CommitConflict:
                 self._audit[:0] = audit
-                prepared = await self._prepare([item.submission for item in prepared], again=True)
+                prepared = await self._prepare([item.submission for item in prepared])
                 continue
             except BaseException:
                 self._audit[:0] = audit
@@ -250,9 +291,10 @@ class Writer:
                 submission.done.set_exception(reason)
 
     def _land(self, submission: Submission) -> None:
+        submission.landed.set()
         for document_id in submission.ids:
-            if landed := self._in_flight.pop(document_id, None):
-                landed.set()
+            if self._in_flight.get(document_id) is submission:
+                del self._in_flight[document_id]
         self._release(submission)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
@@ -262,8 +304,10 @@ class Writer:
             return
         log.critical("the writer stopped", error=repr(error), exc_info=error)
         self._failed = error
-        while not self._handover.empty():
-            self._fail([item.submission for item in self._handover.get_nowait() or ()], error)
+        for group in self._pipeline:
+            group.preparing.cancel()
+            self._fail(group.submissions, error)
+        self._pipeline.clear()
         waiting, self._waiting = list(self._waiting), deque()
         self._fail(waiting, error)
         for other in self._tasks:
@@ -271,9 +315,10 @@ class Writer:
 
     # -- preparing
 
-    async def _prepare(self, group: Sequence[Submission], *, again: bool = False) -> list[Prepared]:
-        if not again:
-            await self._wait_for_predecessors(group)
+    async def _prepare(self, group: Sequence[Submission]) -> list[Prepared]:
+        for submission in group:
+            for landed in submission.after:
+                await landed.wait()
         ids = {document_id for submission in group for document_id in submission.ids}
         stored = await self._store.documents(ids) if ids else {}
         plans = [Plan(submission, stored) for submission in group]
@@ -286,11 +331,6 @@ class Writer:
             drafts = {d.document_id: result for d, result in zip(changed, analysed, strict=True)}
         return [plan.finish(drafts) for plan in plans]
 
-    async def _wait_for_predecessors(self, group: Sequence[Submission]) -> None:
-        """What is stored of a document is known only once its change before this one is committed."""
-        for submission in group:
-            for document_id in submission.ids:
-                if earlier := self._in_flight.get(document_id):
-                    await earlier.wait()
-        for submission in group:
-            self._in_flight.update((document_id, asyncio.Event()) for document_id in submission.ids)
+
+async def _joined(groups: Sequence[_Group]) -> list[Prepared]:
+    return [item for group in groups for item in await group.preparing]

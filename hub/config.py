@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from core.analysis.languages import ENGLISH, check_language
+from core.analysis.pool import DEFAULT_WORKERS
 from core.errors import ConfigError, ConfigErrors
 from core.model import DEFAULT_MAX_CONTENT_BYTES
 from hub.sdk import ConnectorSpec, Duration, InvalidInput
@@ -91,7 +92,7 @@ class HubSettings(BaseModel):
     store: str = "sqlite:aime.db"
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:8080"
     max_content_bytes: Annotated[int, Field(gt=0)] = DEFAULT_MAX_CONTENT_BYTES
-    analysis_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    analysis_workers: Annotated[int, Field(ge=0, le=256)] = DEFAULT_WORKERS
     language: Annotated[str, AfterValidator(check_language)] = ENGLISH
     """Of documents that name none: its words are stemmed. Another one has the index made anew at the next start."""
     keep_history: Duration = timedelta(hours=24)

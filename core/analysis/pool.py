@@ -1,90 +1,194 @@
-"""Where analysis runs: a thread beside the event loop, or a pool of processes."""
+"""Where analysis runs: a thread beside the event loop, or processes of their own."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
+import pickle
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from typing import Final
 
 import structlog
 
-from core.analysis.analyse import analyse
-from core.model import ChunkDraft, Document
+from core.analysis.worker import LENGTH_BYTES, READY, Result, Task, analyse_batch, request
 
 log = structlog.stdlib.get_logger(__name__)
 
-INLINE_CHARS = 50_000
-"""A batch of less text takes a few milliseconds: less than handing it over costs while other threads are busy."""
+INLINE_CHARS: Final = 2_000
+"""A batch of less text takes a millisecond or two: less than handing it over costs while other threads are busy."""
+END_SECONDS: Final = 5.0
 
-Task = tuple[Document, frozenset[bytes]]
-"""A document and the hashes of the chunks already stored of it."""
-Result = tuple[ChunkDraft, ...] | Exception
+DEFAULT_WORKERS: Final = 1
+"""More is more than the one process that writes can take in."""
+
+
+class ProcessEnded(Exception):
+    """An analysis process ended before it answered."""
 
 
 class AnalysisPool:
-    """`workers` 0 analyses in one thread of this process; more, in as many processes of their own."""
+    """`workers` 0 analyses in one thread of this process; more, in as many processes of their own, which start beside
+    the first batch that is worth it and take over once they are ready."""
 
     def __init__(self, workers: int = 0) -> None:
-        self._workers = workers
-        self._executor = self._start()
+        self._workers = [Worker() for _ in range(workers)]
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="analysis")
 
-    def _start(self) -> Executor:
-        if self._workers:
-            # Not fork: a forked child would inherit the locks that other threads hold at that moment.
-            return ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
-        return ThreadPoolExecutor(1, thread_name_prefix="analysis")
+    @property
+    def saturated(self) -> bool:
+        """Whether the processes have more than they can do, so that this one has time for other work."""
+        return bool(self._workers) and all(worker.waiting > 1 for worker in self._workers)
 
     async def analyse(self, batch: Sequence[Task]) -> list[Result]:
         """One result for each, in order; what goes wrong with a document is its result, and stays with it."""
+        results = await self._analyse(batch)
+        for (document, _), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                notes = getattr(result, "__notes__", ())
+                log.error("analysis failed", document_id=document.document_id, error=str(result), trace="".join(notes))
+        return results
+
+    async def _analyse(self, batch: Sequence[Task]) -> list[Result]:
         if sum(len(document.content) for document, _ in batch) < INLINE_CHARS:
-            return _analyse_part(batch)
-        size = -(-len(batch) // max(self._workers, 1))
+            return analyse_batch(batch)
+        for worker in self._workers:
+            worker.start()
+        ready = [worker for worker in self._workers if worker.ready]
+        if not ready:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, analyse_batch, batch)
+        size = -(-len(batch) // len(ready))
         parts = [batch[at : at + size] for at in range(0, len(batch), size)]
-        try:
-            done = await asyncio.gather(*(self._run(part) for part in parts))
-        except BrokenProcessPool:
-            log.warning("an analysis process ended; its documents are tried one by one", documents=len(batch))
-            done = [[await self._run_alone(task)] for task in batch]
+        done = await asyncio.gather(*(self._run(worker, part) for worker, part in zip(ready, parts, strict=False)))
         return list(chain.from_iterable(done))
 
-    async def _run(self, part: Sequence[Task]) -> list[Result]:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, _analyse_part, part)
+    async def _run(self, worker: Worker, part: Sequence[Task]) -> list[Result]:
+        try:
+            return await worker.analyse(part)
+        except ProcessEnded:
+            log.warning("an analysis process ended; its documents are tried one by one", documents=len(part))
+        return [await self._run_alone(worker, task) for task in part]
 
-    async def _run_alone(self, task: Task) -> Result:
-        """In a pool that may have just broken, and that this document may break again."""
-        for _ in range(2):
+    async def _run_alone(self, worker: Worker, task: Task) -> Result:
+        """In a process that a document before this one, or this one itself, may have ended."""
+        try:
+            await worker.restarted()
+            return (await worker.analyse([task]))[0]
+        except ProcessEnded as error:
+            return error
+
+    async def ready(self) -> None:
+        """Wait until those that are being started can take work, or have failed to start."""
+        await asyncio.gather(*(worker.started() for worker in self._workers))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(worker.close() for worker in self._workers))
+        self._thread.shutdown(cancel_futures=True)
+
+
+class Worker:
+    """One `core.analysis.worker`, and the pipes to it."""
+
+    def __init__(self) -> None:
+        self._process: Process | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self._started = False
+        self.ready = False
+        self.waiting = 0
+        """Batches that it has, or is to get."""
+
+    def start(self) -> None:
+        """Have it started, or started again if it has ended; this does not wait for it. One that cannot be started is
+        not tried again."""
+        if not self.ready and (self._starting is None or (self._started and self._starting.done())):
+            self._starting = asyncio.create_task(self._start(), name="analysis: start a process")
+
+    async def started(self) -> None:
+        """Wait until it is ready, or has failed to start."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+
+    async def restarted(self) -> None:
+        """Start it again, and wait until it is ready. Raises ProcessEnded."""
+        self.start()
+        await self.started()
+        if not self.ready:
+            raise ProcessEnded("the analysis process does not start")
+
+    async def _start(self) -> None:
+        try:
+            # It imports what this process does, from wherever this one does; and it must outlive a Ctrl-C.
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "core.analysis.worker"),
+                stdin=PIPE,
+                stdout=PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                start_new_session=True,
+            )
+            self.ready = self._started = await self._receive() == READY
+        except (OSError, ProcessEnded) as error:
+            log.warning("no analysis process; documents are analysed in a thread", reason=str(error))
+
+    async def analyse(self, batch: Sequence[Task]) -> list[Result]:
+        """Raises ProcessEnded."""
+        payload = request(batch)
+        self.waiting += 1
+        try:
+            async with self._turn:
+                answer = await self._asked(payload)
+        finally:
+            self.waiting -= 1
+        results: list[Result] = pickle.loads(answer)  # noqa: S301  # our own process's
+        return results
+
+    async def _asked(self, payload: bytes) -> bytes:
+        try:
+            await self._send(payload)
+            return await self._receive()
+        except BaseException:
+            # Whatever it is: the next answer would be that of this request.
+            await self._end()
+            raise
+
+    async def _send(self, payload: bytes) -> None:
+        if self._process is None or self._process.stdin is None:
+            raise ProcessEnded("the analysis process is not there")
+        try:
+            self._process.stdin.write(len(payload).to_bytes(LENGTH_BYTES, "big"))
+            self._process.stdin.write(payload)
+            await self._process.stdin.drain()
+        except OSError as error:
+            raise ProcessEnded("the analysis process ended") from error
+
+    async def _receive(self) -> bytes:
+        if self._process is None or self._process.stdout is None:
+            raise ProcessEnded("the analysis process is not there")
+        try:
+            length = int.from_bytes(await self._process.stdout.readexactly(LENGTH_BYTES), "big")
+            return await self._process.stdout.readexactly(length)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise ProcessEnded("the analysis process ended") from error
+
+    async def _end(self) -> None:
+        process, self._process, self.ready = self._process, None, False
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    async def close(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
             try:
-                return (await self._run([task]))[0]
-            except BrokenProcessPool as error:
-                broken = error
-                self._executor.shutdown(wait=False)
-                self._executor = self._start()
-        return broken
-
-    def close(self) -> None:
-        self._executor.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """End this process when the hub's does, however that ends: a killed parent closes no queue."""
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-def _analyse_part(part: Sequence[Task]) -> list[Result]:
-    return [_analyse_one(document, known) for document, known in part]
-
-
-def _analyse_one(document: Document, known: frozenset[bytes]) -> Result:
-    try:
-        return analyse(document, known)
-    except Exception as error:  # one document that breaks the analyser must not take its group along
-        log.exception("analysis failed", document_id=document.document_id)
-        return error
+                async with asyncio.timeout(END_SECONDS):
+                    await self._process.wait()
+            except TimeoutError:
+                pass
+        await self._end()

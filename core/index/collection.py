@@ -29,7 +29,7 @@ from core.index.gazetteer import Gazetteer
 from core.index.lexical import Lexical
 from core.index.vectors import VectorFile, Vectors, embedding_table
 from core.index.vocabulary import Numbers, Vocabulary
-from core.model import LogEntry, StoredChunk
+from core.model import LogEntry, NewChunk
 from core.naming import entity
 
 FORMAT: Final = "4"
@@ -143,11 +143,11 @@ class Collection:
         for at in range(0, len(added), _WORDS_OF):
             self._add_words(first + at, added[at : at + _WORDS_OF])
 
-    def _add_chunk(self, chunk: StoredChunk) -> int:
+    def _add_chunk(self, chunk: NewChunk) -> int:
         """The chunk's position: its number in the order of the log."""
         position = len(self.chunk_ids)
         self.chunk_ids.append(chunk.id)
-        self.links.add_mentions(position, chunk, self.entities)
+        self.links.add_mentions(position, chunk.named, self.entities)
         return position
 
     def _add_words(self, first: int, added: Sequence[_Text]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.index.columns import Column
-from core.model import Entity, EntityType, StoredChunk
+from core.model import Entity, EntityType, Naming
 
 OWN_TITLE_WEIGHT = 3.0
 """How much a chunk's link to its own document's title counts, in units of one mention."""
@@ -35,11 +35,26 @@ class Entities:
     def number(self, entity: Entity) -> int:
         """The entity's number; a new one if it is new."""
         number = self.numbers.get(entity.id)
-        if number is None:
-            number = self.numbers[entity.id] = len(self.labels)
-            self.ids.append(entity.id)
-            self.labels.append(entity.label)
-            self.types.append(entity.type)
+        return self._new(entity.id, entity.label, entity.type) if number is None else number
+
+    def numbered(self, named: Naming, position: int) -> list[int]:
+        """The numbers of those that the chunk at this position names; new ones for new entities."""
+        held = self.numbers.get
+        numbers = []
+        for id_, label, type_ in zip(named.ids, named.labels, named.types, strict=True):
+            number = held(id_)
+            if number is None:
+                number = self._new(id_, label, EntityType(type_))
+            elif label != self.labels[number]:
+                self.spellings.setdefault(number, {})[position] = label
+            numbers.append(number)
+        return numbers
+
+    def _new(self, id_: int, label: str, type_: EntityType) -> int:
+        number = self.numbers[id_] = len(self.labels)
+        self.ids.append(id_)
+        self.labels.append(label)
+        self.types.append(type_)
         return number
 
     def find(self, entity_id: int) -> int | None:
@@ -65,21 +80,11 @@ class Links:
         self._found_entity = Column(np.int32)
         self._found_count = Column(np.float32)
 
-    def add_mentions(self, position: int, chunk: StoredChunk, entities: Entities) -> None:
-        counts: dict[int, int] = {}
-        title = -1
-        numbers = entities.numbers
-        for named, sentence, _, _, extractor, _ in chunk.mentions:
-            number = numbers[named.id] if named.id in numbers else entities.number(named)
-            if sentence < 0 and extractor == "title":
-                title = number
-            if number not in counts and named.label != entities.labels[number]:
-                entities.spellings.setdefault(number, {})[position] = named.label
-            counts[number] = counts.get(number, 0) + 1
-        self._mention_chunk.extend([position] * len(counts))
-        self._mention_entity.extend(counts)
-        self._mention_count.extend(counts.values())
-        self._mention_title.extend([number == title for number in counts])
+    def add_mentions(self, position: int, named: Naming, entities: Entities) -> None:
+        self._mention_chunk.extend([position] * len(named.ids))
+        self._mention_entity.extend(entities.numbered(named, position))
+        self._mention_count.extend(named.counts)
+        self._mention_title.extend([id_ == named.title for id_ in named.ids])
 
     def add_found(self, matches: Iterable[tuple[int, int, int]]) -> None:
         rows = list(matches)

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
-from core.model import ChunkDraft, LogEntry, Mention, Metadata, Op, Relation, StoredChunk, StoredDocument
+from core.model import LogEntry, Mention, Metadata, Op, PackedChunk, Relation, StoredChunk, StoredDocument
 
 RecordScope = Literal["checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status"]
 """Small named JSON values, each with one owner: what a connector has read, how far a follower came, a connector's
@@ -56,7 +56,7 @@ class PreparedChange:
     """Written with the change; the store adds the `graph_version` that it got to the detail."""
     content_hash: bytes = b""
     metadata: Metadata = field(default_factory=Metadata)
-    chunks: tuple[ChunkDraft, ...] = ()
+    chunks: tuple[PackedChunk, ...] = ()
 
 
 class DeliveryState(StrEnum):

@@ -37,7 +37,7 @@ class Place:
     url: str | None = None
     api_key: str | None = None
     max_content_bytes: int = 32 * 1024 * 1024
-    analysis_workers: int = 0
+    analysis_workers: int = 1
     language: str = "en"
 
     @classmethod

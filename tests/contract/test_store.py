@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from core.errors import CommitConflict, VersionUnavailable
-from core.model import ChunkDraft, Entity, EntityType, LogEntry, Mention, Metadata, Op, Relation
+from core.model import ChunkDraft, Entity, EntityType, LogEntry, Mention, Metadata, Op, PackedChunk, Relation
 from core.naming import entity_id
+from core.packing import packed
 from core.store.base import (
     Attempt,
     AuditRecord,
@@ -48,13 +48,16 @@ async def store(open_store: Callable[[], Store]) -> AsyncIterator[Store]:
     await store.close()
 
 
-def chunk(text: str, *entities: Entity, relations: tuple[Relation, ...] = ()) -> ChunkDraft:
-    mentions = tuple(Mention(entity, 0, 0, 3, "span") for entity in entities)
-    return ChunkDraft(text.encode()[:16], text, ((0, len(text.rstrip())),), mentions, relations)
+def chunk(text: str, *entities: Entity, relations: tuple[Relation, ...] = ()) -> PackedChunk:
+    return chunk_with(text, tuple(Mention(entity, 0, 0, 3, "span") for entity in entities), relations)
+
+
+def chunk_with(text: str, mentions: tuple[Mention, ...], relations: tuple[Relation, ...]) -> PackedChunk:
+    return packed(ChunkDraft(text.encode()[:16], text, ((0, len(text.rstrip())),), mentions, relations))
 
 
 def upsert(
-    document_id: str, *chunks: ChunkDraft, expected: int | None = None, origin: str = "api", **metadata: object
+    document_id: str, *chunks: PackedChunk, expected: int | None = None, origin: str = "api", **metadata: object
 ) -> PreparedChange:
     return PreparedChange(
         op=Op.UPSERT,
@@ -217,8 +220,10 @@ async def test_the_log_carries_each_version_with_the_chunks_that_it_made(store: 
     assert told == entries
     assert [first.op, second.op, third.op] == [Op.UPSERT, Op.UPSERT, Op.DELETE]
     assert [c.text for c in first.chunks] == ["Kept. ", "Ada was in London."]
-    assert [m.entity for m in first.chunks[1].mentions] == [ADA, LONDON]
-    assert first.chunks[1].relations == (knows,)
+    assert first.chunks[1].named.ids == (ADA.id, LONDON.id)
+    ((mentions, relations),) = (await store.evidence([first.chunks[1].id])).values()
+    assert [mention.entity for mention in mentions] == [ADA, LONDON]
+    assert relations == (knows,)
     assert [c.text for c in second.chunks] == ["New."]
     assert second.document is not None
     assert second.document.chunk_ids[0] == first.chunks[0].id
@@ -274,13 +279,13 @@ async def test_after_gc_the_log_still_tells_every_chunk_once_with_its_mentions(s
 
     assert [(e.version, e.document_id) for e in entries] == [(2, "b"), (3, "a")]
     assert [[c.text for c in e.chunks] for e in entries] == [["Stays."], ["Kept. ", "New."]]
-    assert [m.entity for m in entries[1].chunks[0].mentions] == [ADA]
+    assert entries[1].chunks[0].named.ids == (ADA.id,)
 
 
 async def test_mentions_and_relations_come_back_as_they_were_committed(store: Store) -> None:
     mentions = (Mention(ADA, -1, -1, -1, "title"), Mention(HISTORY, -1, -1, -1, "tag"), Mention(ADA, 0, 0, 3, "x", 0.5))
     relations = (Relation(ADA, "tag", HISTORY), Relation(ADA, "lived in", LONDON, 0))
-    [entry] = await commit(store, upsert("a", replace(chunk("Ada."), mentions=mentions, relations=relations)))
+    [entry] = await commit(store, upsert("a", chunk_with("Ada.", mentions, relations)))
     assert await store.evidence([entry.chunks[0].id, 99]) == {entry.chunks[0].id: (mentions, relations)}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import random
 import shutil
 from collections.abc import AsyncIterator
@@ -21,7 +20,7 @@ from core.errors import (
     StoreUnavailable,
     VersionUnavailable,
 )
-from core.model import EVERYONE, OPERATOR, Delete, Document, Status, Upsert, Viewer
+from core.model import EVERYONE, OPERATOR, Delete, Document, Status, Viewer
 from core.service import GraphService, ServiceOptions, create_graph_service
 
 TOWNS = {
@@ -224,17 +223,6 @@ async def test_content_above_the_cap_is_refused_with_both_sizes(url: str) -> Non
             await service.process_document(document_id="a", content="é" * 600)
 
 
-async def test_analysis_in_processes_gives_the_same_graph(tmp_path: Path) -> None:
-    logs = []
-    for workers in (0, 2):
-        options = ServiceOptions(analysis_workers=workers)
-        async with await create_graph_service(f"sqlite:{tmp_path / str(workers)}", options=options) as service:
-            changes = [Upsert(service.parse({"document_id": k, "content": v})) for k, v in TOWNS.items()]
-            await service.submit(changes, origin="api", actor="t")
-            logs.append([(e.document_id, e.chunks) for e in await service.store.changes(0, 9, content=True)])
-    assert logs[0] == logs[1]
-
-
 async def test_changes_are_waited_for(service: GraphService) -> None:
     assert await service.changes(0, wait=0) == []
     waiting = asyncio.create_task(service.changes(0, wait=10))
@@ -284,17 +272,6 @@ async def test_an_index_whose_folder_vanishes_is_made_anew(url: str, tmp_path: P
                 except StoreUnavailable:
                     await service.changes(await service.head(), wait=0.05)
         assert [found[:2] for found in answers] == [found[:2] for found in before]
-
-
-async def test_an_analysis_process_that_is_killed_takes_no_document_along(tmp_path: Path) -> None:
-    options = ServiceOptions(analysis_workers=1)
-    long = "A sentence that is long enough to leave the process for. " * 2000
-    async with await create_graph_service(f"sqlite:{tmp_path / 'p.db'}", options=options) as service:
-        await service.process_document(document_id="a", content=long)
-        for child in multiprocessing.active_children():
-            child.kill()
-            child.join()
-        assert (await service.process_document(document_id="b", content=long)).status is Status.PROCESSED
 
 
 async def test_access_that_was_tightened_holds_for_the_past(service: GraphService) -> None:

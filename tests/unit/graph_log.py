@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.analysis import analyse, text_of
-from core.model import Document, LogEntry, Metadata, Op, StoredChunk, StoredDocument
+from core.model import Document, LogEntry, Metadata, NewChunk, Op, StoredChunk, StoredDocument
+from core.packing import named
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +32,7 @@ class GraphLog:
         raw = {"document_id": document_id, "content": content, "metadata": metadata or {}}
         document = Document.parse(raw)
         held = self._hashes.get(document_id, {})
-        created: list[StoredChunk] = []
+        created: list[NewChunk] = []
         ids: list[int] = []
         starts: list[int] = []
         hashes: dict[bytes, int] = {}
@@ -51,7 +52,7 @@ class GraphLog:
                     relations=draft.relations,
                 )
                 self.chunks[id_] = chunk
-                created.append(chunk)
+                created.append(NewChunk(id_, chunk.text, named(chunk.mentions)))
             ids.append(id_)
             starts.append(start)
             hashes[draft.hash] = id_
@@ -76,7 +77,7 @@ class GraphLog:
         metadata: Metadata,
         chunk_ids: tuple[int, ...],
         chunk_starts: tuple[int, ...],
-        created: tuple[StoredChunk, ...],
+        created: tuple[NewChunk, ...],
     ) -> LogEntry:
         document = StoredDocument(
             document_id=document_id,
@@ -92,7 +93,7 @@ class GraphLog:
         return self._append(op, document_id, document, created)
 
     def _append(
-        self, op: Op, document_id: str, document: StoredDocument | None, created: tuple[StoredChunk, ...]
+        self, op: Op, document_id: str, document: StoredDocument | None, created: tuple[NewChunk, ...]
     ) -> LogEntry:
         access = document.metadata.access if document else None
         entry = LogEntry(self.version + 1, op, document_id, AT, "test", access, document, created)

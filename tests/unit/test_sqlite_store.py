@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 from core.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreTooNew, StoreUnavailable
-from core.model import EntityType, Mention, Relation
+from core.model import EntityType, Mention, Naming, Relation
 from core.naming import entity
 from core.store.base import AuditRecord, ChangeSet
 from core.store.sqlite import SqliteStore
@@ -87,12 +87,17 @@ async def test_a_store_of_the_first_schema_is_upgraded_with_all_that_it_holds(tm
     [entry] = await store.changes(0, 10, content=True)
 
     assert entry.chunks[0].text == "Ada wrote."
-    assert entry.chunks[0].mentions == (
-        Mention(ada, -1, -1, -1, "title"),
-        Mention(tag, -1, -1, -1, "tag"),
-        Mention(ada, 0, 0, 3, "span"),
-    )
-    assert entry.chunks[0].relations == (Relation(ada, "tag", tag),)
+    assert entry.chunks[0].named == Naming((ada.id, tag.id), (2, 1), ("Ada", "History"), ("name", "tag"), ada.id)
+    assert await store.evidence([entry.chunks[0].id]) == {
+        entry.chunks[0].id: (
+            (
+                Mention(ada, -1, -1, -1, "title"),
+                Mention(tag, -1, -1, -1, "tag"),
+                Mention(ada, 0, 0, 3, "span"),
+            ),
+            (Relation(ada, "tag", tag),),
+        )
+    }
     await store.close()
 
 

@@ -9,10 +9,22 @@ from pathlib import Path
 import pytest
 
 from core.errors import QueueFull, StoreError, StoreFull, StoreUnavailable
-from core.model import AccessChanged, Change, ChunkDraft, Delete, Document, Failure, ProcessResult, Status, Upsert
+from core.model import (
+    AccessChanged,
+    Change,
+    ChunkDraft,
+    Delete,
+    Document,
+    Failure,
+    PackedChunk,
+    ProcessResult,
+    Status,
+    Upsert,
+)
+from core.packing import packed
 from core.store.base import AuditRecord, ChangeSet
 from core.store.sqlite import SqliteStore
-from core.writer import Writer
+from core.writer import Drafted, Writer
 
 
 class WholeText:
@@ -23,9 +35,7 @@ class WholeText:
         self.free.set()
         self.seen: list[tuple[str, frozenset[bytes]]] = []
 
-    async def __call__(
-        self, batch: Sequence[tuple[Document, frozenset[bytes]]]
-    ) -> list[tuple[ChunkDraft, ...] | Exception]:
+    async def __call__(self, batch: Sequence[tuple[Document, frozenset[bytes]]]) -> list[Drafted]:
         await self.free.wait()
         self.seen.extend((document.document_id, known) for document, known in batch)
         return [
@@ -34,8 +44,8 @@ class WholeText:
         ]
 
 
-def draft(text: str) -> ChunkDraft:
-    return ChunkDraft(text.encode()[:16], text, ((0, len(text)),))
+def draft(text: str) -> PackedChunk:
+    return packed(ChunkDraft(text.encode()[:16], text, ((0, len(text)),)))
 
 
 @pytest.fixture

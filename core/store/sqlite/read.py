@@ -10,13 +10,11 @@ from typing import Any
 import apsw
 
 from core.errors import VersionUnavailable
-from core.model import LogEntry, Mention, Op, Relation, StoredChunk, StoredDocument
+from core.model import LogEntry, Mention, NewChunk, Op, Relation, StoredChunk, StoredDocument
+from core.packing import named, unpack_mentions, unpack_pairs, unpack_relations
 from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, JournalSize, StoredAuditRecord
-from core.store.evidence import unpack_mentions, unpack_relations
 from core.store.sqlite import rows
 from core.store.sqlite.rows import DELIVERY, DOCUMENT, OPENED, as_list, select
-
-CHUNK = "id, document_id, text, sentences"
 
 
 def head(db: apsw.Connection) -> int:
@@ -102,7 +100,9 @@ def chunk_hashes(db: apsw.Connection, document_ids: Collection[str]) -> dict[str
 
 def chunks(db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None) -> dict[int, StoredChunk]:
     found = select(
-        db, f"SELECT {CHUNK} FROM chunks WHERE id IN (SELECT value FROM json_each(?))", (as_list(chunk_ids),)
+        db,
+        "SELECT id, document_id, text, sentences FROM chunks WHERE id IN (SELECT value FROM json_each(?))",
+        (as_list(chunk_ids),),
     )
     held = {
         document_id: (rows.unpack(ids), rows.unpack(starts))
@@ -115,7 +115,7 @@ def chunks(db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None) -
         ids, starts = held.get(document_id, ((), ()))
         if id_ in ids:
             place = ids.index(id_)
-            placed[id_] = StoredChunk(id_, document_id, place, starts[place], text, rows.unpack_pairs(sentences))
+            placed[id_] = StoredChunk(id_, document_id, place, starts[place], text, unpack_pairs(sentences))
     return placed
 
 
@@ -144,7 +144,7 @@ def changes(db: apsw.Connection, after: int, limit: int, content: bool, began: i
     if not log:
         return []
     opened: dict[int, StoredDocument] = {}
-    created: dict[int, list[StoredChunk]] = {}
+    created: dict[int, list[NewChunk]] = {}
     if content:
         last = log[-1][0]
         found = select(db, f"SELECT {OPENED} FROM documents WHERE v_from > ? AND v_from <= ?", (after, last))
@@ -170,39 +170,18 @@ def _entries(db: apsw.Connection, after: int, until: int) -> int:
     return number
 
 
-def _created_chunks(db: apsw.Connection, opened: dict[int, StoredDocument]) -> dict[int, list[StoredChunk]]:
-    """The chunks that each of these document versions created, with their mentions and relations."""
-    places = {
-        id_: (version, ordinal, start)
-        for version, document in opened.items()
-        for ordinal, (id_, start) in enumerate(zip(document.chunk_ids, document.chunk_starts, strict=True))
-    }
-    found = [
-        row
-        for row in select(
-            db,
-            f"SELECT v_from, {CHUNK}, mentions, relations FROM chunks"
-            " WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
-            (as_list(places),),
-        )
-        if row[0] in opened and row[1] in places
-    ]
-    created: dict[int, list[StoredChunk]] = defaultdict(list)
-    for v_from, id_, document_id, text, sentences, mentions, relations in found:
-        document = opened[v_from]
-        ordinal = document.chunk_ids.index(id_) if places[id_][0] != v_from else places[id_][1]
-        created[v_from].append(
-            StoredChunk(
-                id=id_,
-                document_id=document_id,
-                ordinal=ordinal,
-                start=document.chunk_starts[ordinal],
-                text=text,
-                sentences=rows.unpack_pairs(sentences),
-                mentions=unpack_mentions(mentions),
-                relations=unpack_relations(relations),
-            )
-        )
+def _created_chunks(db: apsw.Connection, opened: dict[int, StoredDocument]) -> dict[int, list[NewChunk]]:
+    """The chunks that each of these document versions created."""
+    held = {id_ for document in opened.values() for id_ in document.chunk_ids}
+    found = select(
+        db,
+        "SELECT v_from, id, text, mentions FROM chunks WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        (as_list(held),),
+    )
+    created: dict[int, list[NewChunk]] = defaultdict(list)
+    for v_from, id_, text, mentions in found:
+        if v_from in opened:
+            created[v_from].append(NewChunk(id_, text, named(unpack_mentions(mentions))))
     return created
 
 

@@ -6,7 +6,6 @@ import json
 from array import array
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any
 
 import apsw
@@ -35,15 +34,6 @@ def pack(integers: Iterable[int]) -> bytes:
 
 def unpack(blob: bytes) -> tuple[int, ...]:
     return tuple(array("q", blob))
-
-
-def pack_pairs(pairs: Iterable[tuple[int, int]]) -> bytes:
-    return array("I", chain.from_iterable(pairs)).tobytes()
-
-
-def unpack_pairs(blob: bytes) -> tuple[tuple[int, int], ...]:
-    flat = array("I", blob)
-    return tuple(zip(flat[::2], flat[1::2], strict=True))
 
 
 def moment(seconds: float) -> datetime:

@@ -13,11 +13,10 @@ import apsw
 from pydantic_core import to_json
 
 from core.errors import CommitConflict
-from core.model import ChunkDraft, LogEntry, Op, StoredChunk, StoredDocument
+from core.model import LogEntry, NewChunk, Op, PackedChunk, StoredDocument
 from core.store.base import AuditRecord, ChangeSet, PreparedChange
-from core.store.evidence import pack_mentions, pack_relations
 from core.store.sqlite.connection import transaction
-from core.store.sqlite.rows import as_list, moment, pack, pack_pairs, select, unpack
+from core.store.sqlite.rows import as_list, moment, pack, select, unpack
 
 ROWS_AT_ONCE = (100, 10, 1)
 """Sizes of multi-row inserts: few, so that their statements stay prepared."""
@@ -109,7 +108,7 @@ class _GroupWriter:
         if head is not None:
             rows.closed.append((version, head.v_from))
         document: StoredDocument | None = None
-        chunks: list[StoredChunk] = []
+        chunks: list[NewChunk] = []
         if change.op is not Op.DELETE:
             document = self._document(change, head, version, chunks)
         metadata = change.metadata
@@ -128,7 +127,7 @@ class _GroupWriter:
         )
 
     def _document(
-        self, change: PreparedChange, head: _Head | None, version: int, chunks: list[StoredChunk]
+        self, change: PreparedChange, head: _Head | None, version: int, chunks: list[NewChunk]
     ) -> StoredDocument:
         """The version that the change opens; the chunks that it creates go to `chunks`."""
         if change.op is Op.ACCESS and head is not None:
@@ -153,29 +152,18 @@ class _GroupWriter:
         return document
 
     def _layout(
-        self, change: PreparedChange, head: _Head | None, version: int, chunks: list[StoredChunk]
+        self, change: PreparedChange, head: _Head | None, version: int, chunks: list[NewChunk]
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         held = self._held_chunks(head)
         ids: list[int] = []
         starts: list[int] = []
         offset = 0
-        for ordinal, draft in enumerate(change.chunks):
+        for draft in change.chunks:
             if kept := held.get(draft.hash):
                 id_ = kept.pop(0)
             else:
                 id_ = self._new_chunk(draft, change.document_id, version)
-                chunks.append(
-                    StoredChunk(
-                        id_,
-                        change.document_id,
-                        ordinal,
-                        offset,
-                        draft.text,
-                        draft.sentences,
-                        draft.mentions,
-                        draft.relations,
-                    )
-                )
+                chunks.append(NewChunk(id_, draft.text, draft.named))
             ids.append(id_)
             starts.append(offset)
             offset += len(draft.text)
@@ -192,21 +180,11 @@ class _GroupWriter:
                 held[hash_].append(id_)
         return held
 
-    def _new_chunk(self, draft: ChunkDraft, document_id: str, version: int) -> int:
+    def _new_chunk(self, draft: PackedChunk, document_id: str, version: int) -> int:
         id_: int = self._next_chunk
         self._next_chunk += 1
-        self._rows.chunks.append(
-            (
-                id_,
-                version,
-                document_id,
-                draft.hash,
-                draft.text,
-                pack_pairs(draft.sentences),
-                pack_mentions(draft.mentions),
-                pack_relations(draft.relations),
-            )
-        )
+        hash_, text, sentences, mentions, relations, _ = draft
+        self._rows.chunks.append((id_, version, document_id, hash_, text, sentences, mentions, relations))
         return id_
 
     def _audit_row(self, record: AuditRecord, version: int | None = None) -> tuple[Any, ...]:

@@ -1,0 +1,92 @@
+"""Analysis in a process of its own: `python -m core.analysis.worker`.
+
+It reads requests from its standard input and answers each on its standard output, one after the other: a length of
+eight bytes, then a pickle. It ends when its input does, so it cannot outlive the process that started it, however that
+one ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import BinaryIO, Final
+
+from core.analysis.analyse import analyse
+from core.model import Document, Metadata, PackedChunk
+from core.packing import packed
+
+LENGTH_BYTES: Final = 8
+READY: Final = b"ready"
+
+Request = list[tuple[str, str, str, frozenset[bytes]]]
+"""For each document its id, content, metadata as JSON, and the hashes of the chunks already stored of it."""
+Task = tuple[Document, frozenset[bytes]]
+"""A document and the hashes of the chunks already stored of it."""
+Result = tuple[PackedChunk, ...] | Exception
+
+
+def request(batch: Sequence[Task]) -> bytes:
+    """As it is sent. A document's metadata are JSON: a pydantic model is pickled at many times the cost."""
+    return pickle.dumps(
+        [(d.document_id, d.content, d.metadata.model_dump_json(exclude_defaults=True), known) for d, known in batch]
+    )
+
+
+def analyse_batch(batch: Sequence[Task]) -> list[Result]:
+    """One result for each, in order; what goes wrong with a document is its result, and stays with it."""
+    return [_analyse_one(document, known) for document, known in batch]
+
+
+def _analyse_one(document: Document, known: frozenset[bytes]) -> Result:
+    try:
+        return tuple([packed(draft) for draft in analyse(document, known)])
+    except Exception as error:  # noqa: BLE001  # one document that breaks the analyser must not take its group along
+        # Not the error itself, which may be one that cannot be pickled.
+        failure = RuntimeError(f"{type(error).__name__}: {error}")
+        failure.add_note(traceback.format_exc())
+        return failure
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer until the requests end."""
+    _send(answers, READY)
+    while head := requests.read(LENGTH_BYTES):
+        asked: Request = pickle.loads(requests.read(int.from_bytes(head, "big")))  # noqa: S301  # our parent's
+        batch = [
+            (
+                Document.model_construct(
+                    document_id=document_id, content=content, metadata=Metadata.model_validate_json(metadata)
+                ),
+                known,
+            )
+            for document_id, content, metadata, known in asked
+        ]
+        _send(answers, pickle.dumps(analyse_batch(batch)))
+
+
+def _send(answers: BinaryIO, payload: bytes) -> None:
+    answers.write(len(payload).to_bytes(LENGTH_BYTES, "big"))
+    answers.write(payload)
+    answers.flush()
+
+
+def main() -> None:
+    # Who stops the hub stops this one by the end of its input, when nothing is needed of it any more.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Analysis makes no cycles to speak of, and everything imported is here to stay.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    # Whatever else is printed here must not get between the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
