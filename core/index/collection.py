@@ -109,6 +109,11 @@ class Collection:
         if self.lexical.uncommitted >= _COMMIT_CHUNKS:
             self.lexical.commit()
 
+    @property
+    def unsettled(self) -> int:
+        """Chunks that were applied and are not settled."""
+        return self._gazetteer.unmatched
+
     def settle(self) -> bool:
         """Make all that was applied findable; whether it gave rise to new links."""
         self.lexical.commit()

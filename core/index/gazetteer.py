@@ -67,8 +67,13 @@ class Gazetteer:
             self._new[entity] = name
 
     @property
+    def unmatched(self) -> int:
+        """Chunks that are not compared with any title yet."""
+        return len(self._ends) - self._matched
+
+    @property
     def pending(self) -> bool:
-        return bool(self._new) or self._matched < len(self._ends)
+        return bool(self._new) or self.unmatched > 0
 
     def matches(self, candidates: Callable[[str], Positions]) -> Iterator[tuple[int, int, int]]:
         """What is newly found, as (chunk position, entity, how often). `candidates(name)` are the positions of at least

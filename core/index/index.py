@@ -30,8 +30,10 @@ from core.index.retrieval import Evidence, rank
 from core.index.selection import best
 from core.index.thesaurus import Thesaurus
 from core.index.view import View
+from core.memory import give_back
 from core.model import OPERATOR, EntitySummary, EntityView, Hit, LogEntry, NamedEntity, Viewer
 
+_MANY_CHUNKS = 1_000
 _VIEWS = 4
 _EVIDENCE = 12
 """Chunks handed on for composing an answer."""
@@ -75,10 +77,13 @@ class Index:
         self._collection.flush()
 
     def prepare(self) -> None:
-        """Do ahead of the first question what it would wait for."""
+        """Do ahead of the first question what it would wait for, unless it is so little that it takes no time."""
+        if self._collection.unsettled < _MANY_CHUNKS:
+            return
         self._settle()
         self._thesaurus.load()
         self._view(self.version, OPERATOR, Filters()).prepare()
+        give_back()
 
     def close(self) -> None:
         self._collection.close()
