@@ -16,7 +16,7 @@ HUB_SHARE = 0.02
 """An entity in more than this share of the chunks leads everywhere; the walk does not pass it…"""
 HUB_FLOOR = 20
 """…unless it is in no more chunks than this."""
-STEPS = 4
+STEPS = 3
 _WIDE = 3
 """Where the walk stands at less than one in so many sources, only their edges are looked at."""
 
@@ -37,7 +37,7 @@ class View:
         # A title found in a text is a link only while a document of that title can be seen: a hidden document's title
         # must not tie visible chunks together.
         self.edges = edges.only((row[edges.chunk] >= 0) & ((edges.stated > 0) | titles[edges.entity]))
-        self.frequency = np.bincount(self.edges.entity, minlength=len(titles))
+        self.frequency = np.bincount(self.edges.entity, minlength=len(titles)).astype(np.int32)
 
     def titled(self, entities: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which chunk positions belong to documents with one of these titles."""
@@ -102,7 +102,7 @@ class View:
     @cached_property
     def first_chunk(self) -> npt.NDArray[Any]:
         """For each entity the first position that mentions it; -1 where a title alone ties it to chunks."""
-        result = np.full(len(self.titles), -1)
+        result = np.full(len(self.titles), -1, np.int32)
         stated = np.flatnonzero(self.edges.stated > 0)[::-1]
         result[self.edges.entity[stated]] = self.edges.chunk[stated]
         return result
