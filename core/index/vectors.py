@@ -130,9 +130,10 @@ class EmbeddingTable:
         _, filled = self._marks
         fresh = tokens[~filled[tokens]]
         if len(fresh):
-            # Mapped for a moment, not read: a page that no token needs costs nothing, and one that did no more.
-            offset, shape = self._layout
-            self._rows[fresh] = np.memmap(self._weights, np.float16, "r", offset=offset, shape=shape)[fresh]
+            offset, width = self._layout[0], 2 * DIMENSIONS
+            with self._weights.open("rb") as file:
+                halves = [os.pread(file.fileno(), width, offset + token * width) for token in fresh.tolist()]
+            self._rows[fresh] = np.frombuffer(b"".join(halves), np.float16).reshape(-1, DIMENSIONS)
             filled[fresh] = True
 
 

@@ -351,3 +351,13 @@ def test_an_index_of_another_store_is_noticed(filled: tuple[Path, GraphLog]) -> 
     other.put("d0", "Quite another text.")
     with pytest.raises(StoreCorrupt):
         indexed(other.entries, directory)
+
+
+def test_what_the_first_question_would_wait_for_can_be_done_before_it(log: GraphLog) -> None:
+    log.put("title", "A bridge.", {"title": "Ada Bridge"})
+    for number in range(1_000):
+        log.put(f"d{number}", f"Number {number} leads to the Ada Bridge.")
+    prepared, asked = indexed(log.entries), indexed(log.entries)
+    prepared.prepare()
+    assert prepared.entities("", 1_000, OPERATOR) == asked.entities("", 1_000, OPERATOR)
+    assert prepared.search(Question("Ada Bridge 7")) == asked.search(Question("Ada Bridge 7"))
