@@ -21,6 +21,8 @@ log = structlog.stdlib.get_logger(__name__)
 INLINE_CHARS: Final = 2_000
 """A batch of less text takes a millisecond or two: less than handing it over costs while other threads are busy."""
 END_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 300.0
+"""The largest document takes about ten on one core."""
 
 DEFAULT_WORKERS: Final = 1
 """More is more than the one process that writes can take in."""
@@ -32,10 +34,11 @@ class ProcessEnded(Exception):
 
 class AnalysisPool:
     """`workers` 0 analyses in one thread of this process; more, in as many processes of their own, which start beside
-    the first batch that is worth it and take over once they are ready."""
+    the first batch that is worth it and take over once they are ready. One that does not answer within `patience`
+    seconds is ended, and counts as one that has ended."""
 
-    def __init__(self, workers: int = 0) -> None:
-        self._workers = [Worker() for _ in range(workers)]
+    def __init__(self, workers: int = 0, *, patience: float = PATIENCE_SECONDS) -> None:
+        self._workers = [Worker(patience) for _ in range(workers)]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="analysis")
 
     @property
@@ -92,7 +95,8 @@ class AnalysisPool:
 class Worker:
     """One `core.analysis.worker`, and the pipes to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
         self._process: Process | None = None
         self._starting: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -148,11 +152,14 @@ class Worker:
 
     async def _asked(self, payload: bytes) -> bytes:
         try:
-            await self._send(payload)
-            return await self._receive()
-        except BaseException:
+            async with asyncio.timeout(self._patience):
+                await self._send(payload)
+                return await self._receive()
+        except BaseException as error:
             # Whatever it is: the next answer would be that of this request.
             await self._end()
+            if isinstance(error, TimeoutError):
+                raise ProcessEnded(f"analysis took longer than {self._patience:g} seconds") from None
             raise
 
     async def _send(self, payload: bytes) -> None:

@@ -69,6 +69,16 @@ async def test_a_process_that_is_killed_takes_no_document_along(pool: AnalysisPo
     assert await pool.analyse(asked) == analyse_batch(asked), "by processes that were started again"
 
 
+async def test_a_process_that_hangs_is_replaced() -> None:
+    pool = AnalysisPool(1, patience=1.0)
+    (pid,) = await running(pool)
+    os.kill(pid, signal.SIGSTOP)
+    asked = batch("York", "Ulm")
+    assert await pool.analyse(asked) == analyse_batch(asked)
+    assert pid not in children()
+    await pool.close()
+
+
 async def test_a_signal_to_all_processes_of_the_hub_leaves_them_at_work(pool: AnalysisPool) -> None:
     pids = await running(pool)
     for pid in pids:
