@@ -34,6 +34,10 @@ documents keep coming the index would only compete with their commits, unless th
 long as the log's tail has room: what a question then waits for is about a second's work."""
 QUIET_SECONDS = 0.5
 """How long nothing is committed before the index prepares for the next question."""
+SHORT_CHUNKS = 1_000
+"""With fewer new ones there is nothing to prepare…"""
+LONG_CHUNKS = 10_000
+"""…and with so many a question would wait for long: the index takes none before."""
 RETRY_SECONDS = 1.0
 RENEW_SECONDS = 600.0
 
@@ -168,7 +172,7 @@ class Reader:
         while self._index is not None and self.caught_up and not self._wake.is_set():
             if not await self._writer.committed.wait(within):
                 within = None
-                await self._on_index(Index.prepare, self._index)
+                await self._on_index(Index.prepare, self._index, SHORT_CHUNKS)
 
     async def _linger(self) -> None:
         with suppress(TimeoutError):
@@ -204,7 +208,7 @@ class Reader:
         while await self._feed(self._index, self._floor):
             self._applied.beat()
         if not self._prepared:
-            await self._on_index(Index.prepare, self._index)
+            await self._on_index(Index.prepare, self._index, LONG_CHUNKS)
             self._prepared = True
         if floor != self._floor:
             await self._exchange(self._index, floor)
@@ -220,7 +224,7 @@ class Reader:
         while await self._feed(fresh, floor):
             await self._feed(old, self._floor)
             self._applied.beat()
-        await self._on_index(Index.prepare, fresh)
+        await self._on_index(Index.prepare, fresh, LONG_CHUNKS)
         self._index, self._floor = fresh, floor
         await self._on_index(Index.close, old)
         await self._run(self._sweep, floor)

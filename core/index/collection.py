@@ -166,21 +166,31 @@ class Collection:
             np.concatenate([self._vocabulary.numbers(title), text])
             for (title, _), text in zip(words, numbers, strict=True)
         ]
-        for position, (text, (title, _), read) in enumerate(zip(added, words, whole, strict=True), first):
-            self._add_lexical(position, text, read, len(title))
+        in_text, in_title = self._stem_counts(whole, [len(title) for title, _ in words])
+        for position, (text, *counts) in enumerate(zip(added, in_text, in_title, strict=True), first):
+            self._add_lexical(position, text, counts)
         missing = [at for at in range(len(added)) if first + at >= len(self._holes) or self._holes[first + at]]
         if missing:
             self.vectors.put([first + at for at in missing], self._embed([whole[at] for at in missing]))
 
-    def _add_lexical(self, position: int, added: _Text, words: Numbers, in_title: int) -> None:
-        """`words` are those of title and text, of which the first `in_title` are the title's."""
+    def _stem_counts(self, texts: Sequence[Numbers], title_words: Sequence[int]) -> tuple[list[int], list[int]]:
+        """How many stems there are in each text, and in so many words at its beginning, if it is in the store's own
+        language."""
+        ends = np.cumsum([0, *map(len, texts)])
+        stems_before = np.concatenate([[0], np.cumsum(self._vocabulary.stems(np.concatenate(texts)))])
+        begun = stems_before[ends[:-1]]
+        return (
+            (stems_before[ends[1:]] - begun).tolist(),
+            (stems_before[ends[:-1] + title_words] - begun).tolist(),
+        )
+
+    def _add_lexical(self, position: int, added: _Text, lengths: Sequence[int]) -> None:
+        """`lengths` are the numbers of stems in text and title, in the store's own language."""
         text = f"{added.title}\n{added.text}" if added.title else added.text
         print_ = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
         if position >= len(self._prints):
-            if added.language == self._language:
-                lengths = self._vocabulary.stems(words), self._vocabulary.stems(words[:in_title])
-            else:
-                lengths = len(stems(text, added.language)), len(stems(added.title, added.language))
+            if added.language != self._language:
+                lengths = [len(stems(each, added.language)) for each in (text, added.title)]
             self.lexical.add(text, added.title, print_, added.language, lengths)
         elif print_ != self._prints[position]:
             raise StoreCorrupt(f"the index in {self._directory} was made from another store")

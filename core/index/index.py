@@ -33,7 +33,6 @@ from core.index.view import View
 from core.memory import give_back
 from core.model import OPERATOR, EntitySummary, EntityView, Hit, LogEntry, NamedEntity, Viewer
 
-_MANY_CHUNKS = 1_000
 _VIEWS = 4
 _EVIDENCE = 12
 """Chunks handed on for composing an answer."""
@@ -76,9 +75,9 @@ class Index:
         """Keep on disk what was applied, unless it is so little that a restart does it again in no time."""
         self._collection.flush()
 
-    def prepare(self) -> None:
-        """Do ahead of the first question what it would wait for, unless it is so little that it takes no time."""
-        if self._collection.unsettled < _MANY_CHUNKS:
+    def prepare(self, least: int) -> None:
+        """Do ahead of the next question what it would wait for, unless fewer chunks than `least` give cause to."""
+        if self._collection.unsettled < least:
             return
         self._settle()
         self._thesaurus.load()

@@ -7,6 +7,7 @@ and by no other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ class Lexical:
         if language not in self.languages:
             self.languages = [self.languages[0], *sorted([*self.languages[1:], language])]
 
-    def add(self, text: str, title: str, print_: int, language: str, lengths: tuple[int, int]) -> None:
+    def add(self, text: str, title: str, print_: int, language: str, lengths: Sequence[int]) -> None:
         """The chunk at the next position. Its `text` begins with the title; `lengths` are the numbers of stems of the
         two."""
         self.note(language)

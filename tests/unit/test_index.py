@@ -355,9 +355,9 @@ def test_an_index_of_another_store_is_noticed(filled: tuple[Path, GraphLog]) -> 
 
 def test_what_the_first_question_would_wait_for_can_be_done_before_it(log: GraphLog) -> None:
     log.put("title", "A bridge.", {"title": "Ada Bridge"})
-    for number in range(1_000):
+    for number in range(10):
         log.put(f"d{number}", f"Number {number} leads to the Ada Bridge.")
     prepared, asked = indexed(log.entries), indexed(log.entries)
-    prepared.prepare()
+    prepared.prepare(least=11)
     assert prepared.entities("", 1_000, OPERATOR) == asked.entities("", 1_000, OPERATOR)
     assert prepared.search(Question("Ada Bridge 7")) == asked.search(Question("Ada Bridge 7"))
