@@ -53,7 +53,7 @@ class Index:
         self._collection = Collection(directory, language)
         self._thesaurus = Thesaurus(self._collection.embedder)
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
-        self._audiences: OrderedDict[tuple[int, Viewer], Audience] = OrderedDict()
+        self._audiences: OrderedDict[tuple[int, Viewer, int], Audience] = OrderedDict()
 
     @property
     def version(self) -> int:
@@ -231,7 +231,10 @@ class Index:
 
     def _audience(self, version: int, viewer: Viewer) -> Audience:
         """Whose statistics count; the last few are kept until the graph changes."""
-        key = (self.version if viewer.principals is None else version, viewer)
+        if viewer.principals is None:
+            version = self.version
+        # An answer may be judged before what came meanwhile is settled.
+        key = (version, viewer, self._collection.lexical.found)
         audience = self._audiences.pop(key, None)
         if audience is None:
             visible = None

@@ -361,3 +361,17 @@ def test_what_the_first_question_would_wait_for_can_be_done_before_it(log: Graph
     prepared.prepare(least=11)
     assert prepared.entities("", 1_000, OPERATOR) == asked.entities("", 1_000, OPERATOR)
     assert prepared.search(Question("Ada Bridge 7")) == asked.search(Question("Ada Bridge 7"))
+
+
+@pytest.mark.parametrize("viewer", [OPERATOR, EVERYONE])
+def test_an_answer_that_is_judged_while_the_log_goes_on_leaves_no_trace_in_the_next(
+    log: GraphLog, viewer: Viewer
+) -> None:
+    log.put("a", "Ada Lovelace wrote notes.")
+    log.put("b", "Ada Lovelace met Charles Babbage.")
+    index = indexed(log.entries[:1])
+    ranking = index.search(Question("Who wrote notes?", viewer=viewer))
+    index.apply(log.entries[1:])
+    index.words(viewer, ranking).idf(["ada", "babbag"])
+    question = Question("Who met Charles Babbage?", viewer=viewer)
+    assert index.search(question) == indexed(log.entries).search(question)
