@@ -38,7 +38,7 @@ async def test_each_low_answer_has_one_reason() -> None:
         JudgedQuestion("good", "How long is the Nile?", {"nile": 1}, "The Nile is 6650 km long."),
         JudgedQuestion("partial", "How long is the Nile?", {"nile": 1}, "6650 km from Lake Victoria to the sea"),
         JudgedQuestion("passage", "How long is the Nile?", {"nile": 1}, "In Africa, mostly Egypt"),
-        JudgedQuestion("document", "How long is the Nile?", {"rhine": 1}, "Graubünden"),
+        JudgedQuestion("document", "How long is the river Nile?", {"rhine": 1}, "Graubünden"),
         JudgedQuestion("missed", "How long is the Nile?", {"gone": 1}, "Graubünden"),
         JudgedQuestion("unknown", "How long is the Nile?", {"nile": 1}),
     ]
