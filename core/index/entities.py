@@ -15,6 +15,7 @@ OWN_TITLE_WEIGHT = 3.0
 """How much a chunk's link to its own document's title counts, in units of one mention."""
 
 _TYPES = list(EntityType)
+_PLACES = {type_: place for place, type_ in enumerate(_TYPES)}
 
 
 class Entities:
@@ -28,7 +29,8 @@ class Entities:
         """By id."""
         self.ids = Column(np.int64)
         self.labels = Texts()
-        self._types = Column(np.int8)
+        self._types = bytearray()
+        """Places in `_TYPES`."""
         self.spellings: dict[int, dict[int, str]] = {}
 
     def __len__(self) -> int:
@@ -56,11 +58,11 @@ class Entities:
         number = self.numbers[id_] = len(self.labels)
         self.ids.append(id_)
         self.labels.append(label)
-        self._types.append(_TYPES.index(type_))
+        self._types.append(_PLACES[type_])
         return number
 
     def type(self, number: int) -> EntityType:
-        return _TYPES[int(self._types.values[number])]
+        return _TYPES[self._types[number]]
 
     def find(self, entity_id: int) -> int | None:
         return self.numbers.get(entity_id)
