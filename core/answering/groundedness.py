@@ -207,7 +207,7 @@ def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], wo
         **similarities,
         "dense": max((passage.ranked.dense for passage in passages), default=0.0),
         "density": _density(evidence),
-        "said": float(margin >= _STANDS_OUT and _is_said(evidence)),
+        "said": float(_is_said(evidence, margin)),
         "topic": topic,
         "heading": _heading(evidence),
         "nameless": float(not names),
@@ -259,13 +259,19 @@ def _said(evidence: Evidence) -> float:
     return max((evidence.share(sentence.own) for sentence in first), default=0.0)
 
 
-def _is_said(evidence: Evidence) -> bool:
-    """Whether a sentence of the best document holds every word of the question."""
-    return len(evidence.terms) >= _SAID_WORDS and any(
-        evidence.asked <= sentence.own
+def _is_said(evidence: Evidence, margin: float) -> bool:
+    """Whether a sentence of the best document holds every word of the question, and the document stands out, or all
+    that was found says the same."""
+    if len(evidence.terms) < _SAID_WORDS:
+        return False
+    saying = {
+        sentence.passage.document_id
         for sentence in evidence.telling
-        if sentence.passage.document_id in evidence.same and sentence.kind not in UNSPOKEN
-    )
+        if evidence.asked <= sentence.own and sentence.kind not in UNSPOKEN
+    }
+    if margin >= _STANDS_OUT:
+        return not evidence.same.isdisjoint(saying)
+    return saying.issuperset(passage.document_id for passage in evidence.passages)
 
 
 def coverage(question: str, evidence: Evidence, chosen: Sequence[Sentence]) -> float:
