@@ -30,7 +30,7 @@ Property = str | int | float | bool
 
 
 class NeptuneClient:
-    """A bounded pool of connections, each in a thread that it has for itself, so the caller's loop never waits.
+    """A bounded pool of connections, used in threads of its own, so the caller's loop never waits.
 
     With `region_name` every connection is signed with the AWS credentials of the usual chain; without, it speaks to a
     plain Gremlin server. Connections are opened when first needed; one that broke is replaced at the next call.
@@ -65,6 +65,7 @@ class NeptuneClient:
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="gremlin")
         self._room = pool_size + max_waiting
         self._idle: deque[Connection] = deque()
+        self._busy: set[Connection] = set()
         self._lock = Lock()
         self._closed = False
 
@@ -108,7 +109,9 @@ class NeptuneClient:
         if not found:
             return None
         plain = {_name(key): value for key, value in found[0].items()}
-        return {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in plain.items()}
+        return {
+            name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in plain.items()
+        }
 
     async def query(self, query: Traversal) -> list[Any]:
         """What a traversal that was spelled with `core.aws.neptune.g` yields. Strings are refused: a script text with
@@ -130,28 +133,41 @@ class NeptuneClient:
             self._room += 1
 
     async def close(self) -> None:
-        """Close every connection; calls under way end first, at most `timeout` seconds later. May be called twice."""
+        """Close every connection; calls under way are cut off with GraphServerUnavailable. May be called twice."""
         self._closed = True
         await asyncio.to_thread(self._shut)
 
     # -- in the pool's threads
 
     def _submit(self, bytecode: Bytecode) -> list[Any]:
-        connection = self._take() or self._connect()
+        connection = self._take()
         try:
+            if connection is None:
+                connection = self._connect()
             found = connection.submit(bytecode)
-        except GraphServerError as error:
-            if isinstance(error, GraphServerUnavailable) and not isinstance(error, GraphServerConflict):
-                connection.close()
-            else:
-                self._idle.append(connection)
+        except BaseException as error:
+            if connection is not None:
+                refused = isinstance(error, GraphServerConflict) or not isinstance(error, GraphServerUnavailable)
+                self._give_back(connection, sound=refused and isinstance(error, GraphServerError))
             raise
-        self._idle.append(connection)
+        self._give_back(connection, sound=True)
         return found
+
+    def _give_back(self, connection: Connection, *, sound: bool) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            if sound and not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
 
     def _take(self) -> Connection | None:
         with self._lock:
-            return self._idle.pop() if self._idle else None
+            if not self._idle:
+                return None
+            connection = self._idle.pop()
+            self._busy.add(connection)
+            return connection
 
     def _connect(self) -> Connection:
         from core.aws.websocket import Connection
@@ -165,7 +181,15 @@ class NeptuneClient:
             def sign() -> Mapping[str, str]:
                 return neptune_headers(self.url, region, session)
 
-        return Connection(self.url, timeout=self._timeout, sign=sign, tls=self._tls)
+        connection = Connection(self.url, timeout=self._timeout, sign=sign, tls=self._tls)
+        with self._lock:
+            self._busy.add(connection)
+        try:
+            connection.open()
+        except BaseException:
+            self._give_back(connection, sound=False)
+            raise
+        return connection
 
     def _aws(self) -> Session:
         with self._lock:
@@ -176,6 +200,9 @@ class NeptuneClient:
             return self._session
 
     def _shut(self) -> None:
+        with self._lock:
+            for connection in self._busy:
+                connection.abort()
         self._threads.shutdown(wait=True, cancel_futures=True)
         while self._idle:
             self._idle.pop().close()

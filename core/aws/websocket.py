@@ -1,7 +1,7 @@
 """One websocket connection to a Gremlin server: opened, signed, bounded in time.
 
-A gremlinpython transport owns an event loop and drives it with `run_until_complete`, which raises inside a running loop.
-A connection therefore belongs to the one thread that made it.
+A gremlinpython transport owns an event loop and drives it with `run_until_complete`, which raises inside a
+running loop. A connection is therefore used in threads without one, by one at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -57,28 +58,43 @@ class Transport(AiohttpTransport):  # type: ignore[misc]  # gremlinpython is not
             await self._client_session.close()
             raise
 
+    def abort(self) -> None:
+        """From another thread: whatever is under way ends with CancelledError."""
+        with suppress(RuntimeError):  # it is closed already
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+
     def __del__(self) -> None:
         """Nothing: whoever opened it closes it, in its own thread. Here another loop may be running."""
 
 
 class Connection:
-    """Opened by its constructor. Every method blocks, for at most about `timeout` seconds."""
+    """`open` it first. Both `open` and `submit` block, for at most about `timeout` seconds; after they raise
+    GraphServerUnavailable the connection is of no more use but to be closed."""
 
-    def __init__(self, url: str, *, timeout: float, sign: Sign | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, url: str, *, timeout: float, sign: Sign | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         options = {"ssl_options": tls} if tls is not None else {}
+        self._url = url
+        self._sign = sign
         self._timeout = timeout
         self._transport = Transport(timeout=timeout, max_content_length=MAX_ANSWER_BYTES, **options)
         self._protocol = GremlinServerWSProtocol(GraphBinarySerializersV1(), max_content_length=MAX_ANSWER_BYTES)
+
+    def open(self) -> None:
+        headers = dict(self._sign()) if self._sign is not None else None
         try:
-            self._transport.connect(url, dict(sign()) if sign is not None else None)
-        except BaseException as error:
-            self.close()
-            raise _unavailable(url, error) from error
-        self._url = url
+            self._transport.connect(self._url, headers)
+        except (Exception, asyncio.CancelledError) as error:
+            raise _unavailable(self._url, error) from error
         self._protocol.connection_made(self._transport)
 
     def submit(self, bytecode: Bytecode) -> list[Any]:
-        """What the traversal yields. After GraphServerUnavailable the connection may be used no more."""
+        """What the traversal yields."""
         request_id = str(uuid.uuid4())
         results = {request_id: ResultSet(queue.Queue(), request_id)}
         answer = results[request_id].stream
@@ -91,12 +107,11 @@ class Connection:
         deadline = time.monotonic() + self._timeout
         try:
             self._protocol.write(request_id, message)
-            while self._protocol.data_received(self._read(), results) == PARTIAL_CONTENT:
-                if time.monotonic() > deadline:
-                    raise TimeoutError
+            while self._protocol.data_received(self._read(deadline), results) == PARTIAL_CONTENT:
+                pass
         except GremlinServerError as error:
             raise _refused(error) from error
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             # A peer that is no Gremlin server fails anywhere in the driver, with whatever it trips over.
             raise _unavailable(self._url, error) from error
         found: list[Any] = []
@@ -104,11 +119,17 @@ class Connection:
             found += answer.get_nowait()
         return [each for traverser in found for each in [traverser.object] * traverser.bulk]
 
-    def _read(self) -> bytes:
+    def _read(self, deadline: float) -> bytes:
+        if time.monotonic() > deadline:
+            raise TimeoutError
         data = self._transport.read()
         if not isinstance(data, bytes):  # aiohttp's word for a connection that ended
             raise ConnectionResetError("the server ended the connection")
         return data
+
+    def abort(self) -> None:
+        """From another thread: what is under way here ends with GraphServerUnavailable."""
+        self._transport.abort()
 
     def close(self) -> None:
         self._transport.close()
@@ -124,9 +145,7 @@ def _refused(error: GremlinServerError) -> GraphServerError:
     return GraphServerError(text)
 
 
-def _unavailable(url: str, error: BaseException) -> BaseException:
-    if not isinstance(error, Exception):
-        return error
+def _unavailable(url: str, error: BaseException) -> GraphServerUnavailable:
     if isinstance(error, TimeoutError):
         return GraphServerUnavailable(f"{url} does not answer in time")
     detail = " ".join(str(error).split())[:200]

@@ -110,9 +110,7 @@ class GremlinGraph:
 
     # -- sending
 
-    async def _each(
-        self, parts: Iterable[Sequence[Any]], traversal: Callable[[Sequence[Any]], GraphTraversal]
-    ) -> None:
+    async def _each(self, parts: Iterable[Sequence[Any]], traversal: Callable[[Sequence[Any]], GraphTraversal]) -> None:
         for part in parts:
             await self._send(traversal(part))
 

@@ -38,6 +38,13 @@ class Cursor(BaseModel):
     target: int
 
 
+def _fits(cursor: Cursor, marker: tuple[str, int], head: int) -> bool:
+    """Whether the server holds what the cursor says. One of the two is older than the other after a restore; so is a
+    store whose head is behind its cursor."""
+    generation, version = marker
+    return generation == cursor.generation and cursor.version <= version <= head
+
+
 class Projection:
     """One store's graph on one graph server, which it has for itself.
 
@@ -62,7 +69,7 @@ class Projection:
         cursor says: it is new, lost its memory, or was restored from an older state."""
         cursor = self._cursor or await self._read()
         marker = await self._graph.marker()
-        if cursor is None or marker is None or marker[0] != cursor.generation or marker[1] < cursor.version:
+        if cursor is None or marker is None or not _fits(cursor, marker, await self._service.head()):
             await self.rebuild()
             return True
         try:

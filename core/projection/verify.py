@@ -43,7 +43,9 @@ async def verify(
     in whole pages, value by value. Raises GraphServerError where the server holds no projection."""
     marker = await graph.marker()
     if marker is None:
-        raise GraphServerError("the server holds no projection; a running hub writes it, as does aime projection rebuild")
+        raise GraphServerError(
+            "the server holds no projection; a running hub writes it, as does aime projection rebuild"
+        )
     version = marker[1]
     chosen = random.Random(seed)
     store = {DOCUMENT: 0, CHUNK: 0, "edges": 0}
@@ -66,9 +68,7 @@ async def verify(
     return Report(graph_version=version, counts=counts, sampled_documents=sampled, differing=tuple(differing))
 
 
-async def _pages(
-    service: GraphService, projection: Projection, version: int
-) -> AsyncIterator[tuple[int, Elements]]:
+async def _pages(service: GraphService, projection: Projection, version: int) -> AsyncIterator[tuple[int, Elements]]:
     after = ""
     while page := await service.store.scan(version, after=after, limit=PAGE):
         yield len(page), await projection.elements(page, version)

@@ -1,0 +1,97 @@
+"""Keeps the projection of `[projection]` going beside everything else: it owns no part of a commit and nobody waits for
+it, so a graph server that is down, hangs or answers garbage makes its lag grow, and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from core.errors import AimeError, ConfigError, StoreError
+from core.service import GraphService
+from hub.config import ProjectionSettings
+from hub.runners.schedule import backoff
+
+if TYPE_CHECKING:
+    from core.aws.neptune import NeptuneClient
+    from core.projection.projection import Projection
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
+
+IDLE_SECONDS = 15.0
+"""How often a server is asked whether it still holds the projection, while nothing changes."""
+LONGEST_REST = 30.0
+
+
+def graph_client(settings: ProjectionSettings) -> NeptuneClient:
+    """The client of the configured server. Raises ConfigError where the extra is not installed."""
+    try:
+        from core.aws.neptune import NeptuneClient
+    except ImportError as error:
+        raise ConfigError(
+            f'[projection] needs the extra `gremlin`: pip install "aime-hub[gremlin]" ({error.name} is missing)'
+        ) from None
+    host, port, tls = settings.address
+    return NeptuneClient(host, port, tls, settings.region, pool_size=1, timeout=settings.timeout_seconds)
+
+
+class ProjectionRunner:
+    """Follows the log into the graph server until `stop`. Making one raises ConfigError where the extra is missing."""
+
+    def __init__(self, service: GraphService, settings: ProjectionSettings) -> None:
+        from_settings = graph_client(settings)
+        from core.projection.gremlin import GremlinGraph
+        from core.projection.projection import Projection
+
+        self.url = from_settings.url
+        self.error: str | None = None
+        """Why the last step failed; None while it works."""
+        self._client = from_settings
+        self._projection: Projection = Projection(service, GremlinGraph(from_settings), with_chunks=settings.chunks)
+        self._stopping = asyncio.Event()
+
+    @property
+    def version(self) -> int:
+        """Up to which graph version the server is written."""
+        return self._projection.version
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Until `stop`; a step under way is cut off then, and done again at the next start."""
+        following = asyncio.create_task(self._follow(), name="projection: following")
+        stopping = asyncio.create_task(self._stopping.wait(), name="projection: stopping")
+        try:
+            await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (following, stopping):
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+            with suppress(StoreError):
+                await self._projection.close()
+            await self._client.close()
+
+    async def _follow(self) -> None:
+        failures = 0
+        while True:
+            try:
+                while await self._projection.step():
+                    self._well()
+                self._well()
+                await self._projection.wait(IDLE_SECONDS)
+                failures = 0
+            except AimeError as error:
+                failures += 1
+                if self.error is None:
+                    log.warning("projection fails", url=self.url, error=error.message)
+                self.error = error.message
+                await asyncio.sleep(min(LONGEST_REST, backoff(failures)))
+
+    def _well(self) -> None:
+        if self.error is not None:
+            log.info("projection works again", url=self.url)
+        self.error = None
