@@ -22,7 +22,7 @@ from pydantic_core import PydanticUndefined
 from core.errors import ConfigError
 from hub import sdk
 from hub.cli.app import app
-from hub.config import HubSettings, InstanceOptions, load_config
+from hub.config import HubSettings, InstanceOptions, ProjectionSettings, load_config
 from hub.plugins import Plugins
 from hub.sdk import format_duration, hooks
 from hub.sdk.contract import Event
@@ -217,6 +217,7 @@ def written(default: Any) -> str:
     ("model", "prefix", "heading"),
     [
         (HubSettings, "hub.", "### The hub"),
+        (ProjectionSettings, "projection.", "### The projection"),
         (InstanceOptions, "", "### Every connector"),
         *((spec.config, "", f'### kind = "{spec.kind}"') for spec in Plugins().specs()),
     ],
