@@ -41,6 +41,8 @@ class JudgedQuestion:
     id: str
     text: str
     judgements: Judgements
+    answer: str | None = None
+    """What an answer should say, where that is known."""
 
     @property
     def relevant(self) -> frozenset[str]:
@@ -49,14 +51,14 @@ class JudgedQuestion:
 
 def read_questions(queries: Path, qrels: Path) -> list[JudgedQuestion]:
     """The questions that have a relevant document. Raises InvalidInput that names file and line."""
-    texts = dict(_read_queries(queries))
+    texts = {question_id: (text, answer) for question_id, text, answer in _read_queries(queries)}
     judged: dict[str, dict[str, int]] = {}
     for where, question_id, document_id, grade in _read_qrels(qrels):
         if question_id not in texts:
             raise InvalidInput(f"{where}: question {question_id!r} is not in {queries}")
         judged.setdefault(question_id, {})[document_id] = grade
     return [
-        JudgedQuestion(question_id, texts[question_id], judgements)
+        JudgedQuestion(question_id, texts[question_id][0], judgements, texts[question_id][1])
         for question_id, judgements in judged.items()
         if any(grade > 0 for grade in judgements.values())
     ]
@@ -142,7 +144,8 @@ def _percentile(values: Sequence[float], share: float) -> float:
     return round(ordered[max(math.ceil(share * len(ordered)) - 1, 0)], 3)
 
 
-def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
+def _read_queries(path: Path) -> Iterator[tuple[str, str, str | None]]:
+    """(id, text, reference answer): BEIR's fields, and a text `answer` where there is one."""
     for where, line in _lines(path):
         try:
             record = json.loads(line)
@@ -150,7 +153,8 @@ def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
             raise InvalidInput(f"{where}: is not JSON: {error}") from None
         if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in ("_id", "text")):
             raise InvalidInput(f'{where}: must be an object with the texts "_id" and "text"')
-        yield record["_id"], record["text"]
+        answer = record.get("answer")
+        yield record["_id"], record["text"], answer if isinstance(answer, str) else None
 
 
 def _read_qrels(path: Path) -> Iterator[tuple[str, str, str, int]]:

@@ -40,7 +40,7 @@ SMALL_STORES = (30,)
 WHOLE = "whole corpora"
 FALSE_ANSWERS = 0.05
 """The share of unanswerable questions, of the whole corpora together, that may get an answer."""
-RIDGE = 0.01
+RIDGE = 0.0003
 _PRIOR = 2.0
 """Cases that each pool is taken to hold beside its own, half of them positive: a pool of three is no certainty."""
 TARGET = Path("core/answering/calibration.json")

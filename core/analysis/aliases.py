@@ -25,7 +25,29 @@ _BEFORE_CHARS = 160
 
 _BRACKETED = re.compile(r"\(([A-Z][A-Za-z]{0,8}[A-Z])s?\)")
 _WORD = re.compile(r"[^\W_][\w'\u2019&]*")
-_JOINING = frozenset("a an and at de des du et for für in la le of on the to und with".split())  # noqa: SIM905
+_JOINING = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "at",
+        "de",
+        "des",
+        "du",
+        "et",
+        "for",
+        "für",
+        "in",
+        "la",
+        "le",
+        "of",
+        "on",
+        "the",
+        "to",
+        "und",
+        "with",
+    )
+)
 
 _SUFFIXES = ("Inc", "Corp", "Ltd", "Limited", "LLC", "PLC", "GmbH")
 """Those that are nothing else: not the likes of AG, SA and AB."""

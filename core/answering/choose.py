@@ -178,12 +178,12 @@ class _Hops:
 
     def _linked(self, sentence: Sentence) -> Iterator[str]:
         """The documents that a sentence names, in the order of the ranking."""
-        own = normalise(sentence.passage.name)
+        own = sentence.passage
         for document_id, name in self._names.items():
             if (
-                document_id != sentence.passage.document_id
-                and normalise(name) not in own
+                document_id != own.document_id
                 and _names(sentence.quote, name)
+                and normalise(name) not in normalise(own.name)
             ):
                 yield document_id
 

@@ -191,25 +191,37 @@ def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], wo
     best = [passage for passage in passages if passage.document_id in evidence.same]
     others = [passage for passage in passages if passage.document_id not in evidence.same]
     held = _held_by(evidence, 1)
-    margin = _margin(evidence)
+    margin, topic = _margin(evidence), _topic(evidence)
+    covered = coverage(question, evidence, chosen)
+    similarities = _similarities(question, evidence, words)
+    all_held = _share_of(names, lambda words: words <= held)
+    titles = sum(asked.titles for asked in evidence.ranking.entities)
     return {
-        "coverage": coverage(question, evidence, chosen),
+        "coverage": covered,
         "completeness": _completeness(evidence),
         "margin": margin,
         "lead": max((p.ranked.lexical for p in best), default=0.0)
         - max((p.ranked.lexical for p in others), default=0.0),
         "focus": len(best) / len(passages) if passages else 0.0,
         "agreement": _agreement(evidence),
-        **_similarities(question, evidence, words),
+        **similarities,
         "dense": max((passage.ranked.dense for passage in passages), default=0.0),
         "density": _density(evidence),
         "said": float(margin >= _STANDS_OUT and _is_said(evidence)),
-        "topic": _topic(evidence),
+        "topic": topic,
         "heading": _heading(evidence),
         "nameless": float(not names),
-        "held": _share_of(names, lambda words: words <= held),
+        "held": all_held,
         "named": _share_of(names, lambda words: any(_same(words, passage, evidence.language) for passage in passages)),
-        "known": min(sum(asked.titles for asked in evidence.ranking.entities), _MANY_TITLES) / _MANY_TITLES,
+        "known": min(titles, _MANY_TITLES) / _MANY_TITLES,
+        "titled": float(titles > 0),
+        # Some tell only together. A question that names its document asks for something that is said there; one that
+        # does not is covered by any text of its field.
+        "titled_coverage": covered if titles else 0.0,
+        # A document that stands out may do so by chance, unless its title says what is asked.
+        "margin_topic": margin * topic,
+        # A heading like the question may be of another thing of its kind, unless what is named is there.
+        "heading_held": similarities["heading_similarity"] * all_held,
     }
 
 

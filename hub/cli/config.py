@@ -73,6 +73,11 @@ def _doubts(config: Config, plugins: Plugins) -> Iterator[ConfigError]:
             for root in plugins.configure(settings)[1].model_dump()["path"]:
                 if not Path(root).expanduser().exists():
                     yield settings.table.error(f"names {root}, which is not there", "path")
+    known = {settings.document_source for settings in config.connectors.values()}
+    for settings in config.connectors.values():
+        for source in settings.answers.sources if settings.answers else ():
+            if source not in known:
+                yield settings.table.error(f"names the source {source!r}, which no connector here brings", "answers")
 
 
 def _has_keys(store: str) -> bool:

@@ -10,7 +10,7 @@ import typer
 
 from core.errors import InvalidInput, NotFound
 from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
-from hub.cli.output import print_json, print_table
+from hub.cli.output import count, print_json, print_table, shortened
 
 if TYPE_CHECKING:
     from core.model import EntitySummary, EntityView, Paths
@@ -20,6 +20,10 @@ app = typer.Typer(help="Look at entities, and find the paths between two.", no_a
 
 EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help="Its name, or its id of 16 hexadecimal digits.")]
 _ID = re.compile(r"[0-9a-f]{16}")
+_PLACES = 10
+"""Places that are quoted on an entity's page."""
+_NAMED = 20
+"""Documents, relations and neighbours that are named there."""
 _ALIKE = 20
 """Entities whose names contain what was asked for, among which the one of exactly that name is looked for."""
 
@@ -127,16 +131,21 @@ async def _resolve(target: Target, entity: str) -> int:
 def print_entity(view: EntityView) -> None:
     """The page of an entity, for people."""
     typer.secho(view.name, bold=True)
-    typer.echo(f"{view.type.value} {view.id}, in {view.documents} documents and {view.chunks} chunks")
-    for mention in view.mentions[:10]:
+    documents = count(view.documents, "document", "documents")
+    typer.echo(f"{view.type.value} {view.id}, in {documents} and {count(view.chunks, 'chunk', 'chunks')}")
+    for mention in view.mentions[:_PLACES]:
         typer.echo(f"\n({mention.document_id}, {mention.start}-{mention.end})")
-        typer.echo(f"    “{' '.join(mention.sentence.split())}”")
+        typer.echo(f"    “{shortened(mention.sentence)}”")
+    quoted = {mention.document_id for mention in view.mentions[:_PLACES]}
+    if others := [each for each in view.named_in if each.document_id not in quoted]:
+        named = ", ".join(f"{each.document_id} ({each.chunks})" for each in others[:_NAMED])
+        typer.echo(f"\nalso in {named}{', …' if view.documents > len(quoted) + len(others[:_NAMED]) else ''}")
     if view.relations:
         typer.echo()
-    for relation in view.relations[:20]:
+    for relation in view.relations[:_NAMED]:
         typer.echo(f"{relation.subject.name} - {relation.predicate} - {relation.object.name} ({relation.documents})")
     if view.neighbours:
-        typer.echo("\nbeside " + ", ".join(f"{each.name} ({each.chunks})" for each in view.neighbours[:20]))
+        typer.echo("\nbeside " + ", ".join(f"{each.name} ({each.chunks})" for each in view.neighbours[:_NAMED]))
 
 
 def print_paths(found: Paths, max_length: int) -> None:
@@ -148,4 +157,4 @@ def print_paths(found: Paths, max_length: int) -> None:
         typer.secho(f"[{number}] {' - '.join(names)}", bold=True)
         for step in path:
             typer.echo(f"    {step.title or ''} ({step.document_id}, {step.start}-{step.end})".replace("  (", " ("))
-            typer.echo(f"        “{' '.join(step.quote.split())}”")
+            typer.echo(f"        “{shortened(step.quote)}”")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from hub.cli.options import ConfigOption, JsonOption, Place, StoreOption
 from hub.cli.output import count, print_json
 
 if TYPE_CHECKING:
+    from core.evaluation import JudgedQuestion
     from core.service import GraphService
 
 
@@ -27,6 +28,9 @@ def evaluate(
     abstention: Annotated[
         bool, typer.Option("--abstention", help="Ask again without the relevant documents. Needs --corpus.")
     ] = False,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Compare answers with the queries' own. Needs a text `answer` in them.")
+    ] = False,
     store: StoreOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -37,6 +41,10 @@ def evaluate(
     deleted: what share gets an answer, how well the groundedness score tells the two apart, and what is risked at each
     coverage.
 
+    With --answers every question that has a reference answer is asked, and the answer's words are compared with it:
+    token F1, and where it is low, whether the document was missed, another one or another passage was quoted, or only a
+    part.
+
     The store is opened by this command itself, so no hub may run on it.
     """
     if corpus is not None and store is not None:
@@ -44,7 +52,7 @@ def evaluate(
     if abstention and corpus is None:
         raise typer.BadParameter("--abstention deletes documents, so it needs --corpus")
     place = _place(store, config, corpus)
-    figures = asyncio.run(_evaluate(queries, qrels, corpus, place, abstention=abstention))
+    figures = asyncio.run(_evaluate(queries, qrels, corpus, place, abstention=abstention, answers=answers))
     if as_json:
         print_json(figures)
         return
@@ -56,6 +64,18 @@ def evaluate(
     typer.echo(f"latency    p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms")
     if abstention:
         _print_abstention(figures["abstention"])
+    if answers:
+        _print_answers(figures["answers"])
+
+
+def _print_answers(figures: dict[str, Any]) -> None:
+    typer.echo(
+        f"answers    token F1 {figures['token_f1']:.3f} over {count(figures['questions'], 'question', 'questions')}; "
+        f"{figures['answered']:.1%} answered, with {figures['answered_token_f1']:.3f}"
+    )
+    typer.echo(f"good       {figures['good']:.1%}")
+    for kind, number in figures["failures"].items():
+        typer.echo(f"{kind:<16} {number}")
 
 
 def _print_abstention(figures: dict[str, Any]) -> None:
@@ -79,11 +99,10 @@ def _place(store: str | None, config: Path | None, corpus: Path | None) -> Place
 
 
 async def _evaluate(
-    queries: Path, qrels: Path, corpus: Path | None, place: Place, *, abstention: bool
+    queries: Path, qrels: Path, corpus: Path | None, place: Place, *, abstention: bool, answers: bool
 ) -> dict[str, Any]:
     from core.abstention import abstention as figures_of
     from core.abstention import ask_twice
-    from core.evaluation import evaluate as measure
     from core.evaluation import read_questions
     from hub.cli.opening import check_exists, open_store
 
@@ -91,15 +110,25 @@ async def _evaluate(
     if corpus is None:
         check_exists(place.store)
         async with await open_store(place) as service:
-            return await measure(service, questions)
+            return await _measure(service, questions, answers=answers)
     with tempfile.TemporaryDirectory(prefix="aime-eval-") as folder:
         async with await open_store(place, f"sqlite:{folder}/corpus.db") as service:
             await _add(service, corpus)
-            figures: dict[str, Any] = dict(await measure(service, questions))
+            figures = await _measure(service, questions, answers=answers)
             if abstention:
                 documents = {fields["document_id"]: fields for fields in _documents(corpus)}
                 figures["abstention"] = figures_of(await ask_twice(service, questions, documents))
             return figures
+
+
+async def _measure(service: GraphService, questions: Sequence[JudgedQuestion], *, answers: bool) -> dict[str, Any]:
+    from core.answer_overlap import answer_overlap
+    from core.evaluation import evaluate as measure
+
+    figures: dict[str, Any] = dict(await measure(service, questions))
+    if answers:
+        figures["answers"] = await answer_overlap(service, questions)
+    return figures
 
 
 async def _add(service: GraphService, corpus: Path) -> None:

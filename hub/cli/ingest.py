@@ -43,7 +43,8 @@ def ingest(
         typer.echo(
             f"{count(summary['documents'], 'document', 'documents')} in {summary['seconds']:.1f} s ({rate:,.0f}/s):"
             f" {summary['processed']:,} processed, {summary['unchanged']:,} unchanged,"
-            f" {summary['rejected']:,} rejected. The graph is at version {summary['graph_version']:,}."
+            f" {summary['rejected']:,} rejected."
+            + (f" The graph is at version {summary['graph_version']:,}." if summary["processed"] else "")
         )
     if summary["rejected"]:
         raise typer.Exit(1)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import typer
 
+QUOTE_CHARS = 400
+
 
 def print_json(value: object) -> None:
     """One JSON value, with a newline."""
@@ -29,6 +31,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
 def count(number: int, one: str, many: str) -> str:
     """`1 document`, `2,000 documents`."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+def shortened(text: str) -> str:
+    """A quotation on one line, with its middle left out where it is long: its ends are what it is about."""
+    line = " ".join(text.split())
+    return (
+        line
+        if len(line) <= QUOTE_CHARS
+        else f"{line[: QUOTE_CHARS // 2].rstrip()} … {line[-QUOTE_CHARS // 2 :].lstrip()}"
+    )
 
 
 def when(instant: str | None) -> str | None:

@@ -66,6 +66,9 @@ class RemoteTarget:
                 if response.status >= 300:
                     raise _refusal(response.status, await response.read())
                 yield response
+        except aiohttp.ClientConnectorError as error:
+            reason = error.os_error.strerror or type(error.os_error).__name__
+            raise HubUnreachable(f"the hub at {self._url} does not answer: {reason}") from None
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             raise HubUnreachable(f"the hub at {self._url} does not answer: {reason}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime
 
 from aiohttp import hdrs, web
@@ -23,6 +24,7 @@ HEARTBEAT_SECONDS = 15.0
 SLOW_SECONDS = 30.0
 """How long a reader of the stream may leave events unread before it is cut off; it resumes from `Last-Event-ID`."""
 STREAM_PAGE = 500
+_ENTITY_ID = re.compile(r"[0-9a-fA-F]{16}")
 
 
 class GraphVersion(BaseModel):
@@ -186,14 +188,12 @@ async def get_paths(call: Call) -> web.StreamResponse:
 
 
 def _entity_id(text: str) -> int:
-    """An entity's id: sixteen hexadecimal digits."""
-    try:
-        number = int(text, 16) if len(text) == 16 else -1
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise NotFound(f"there is no entity {text[:64]!r}")
-    return number
+    """An entity's id: sixteen hexadecimal digits. Raises NotFound."""
+    if not _ENTITY_ID.fullmatch(text):
+        raise NotFound(
+            f"there is no entity {text[:64]!r}: its id is 16 hexadecimal digits; GET /graph/entities?text=NAME finds it"
+        )
+    return int(text, 16)
 
 
 ROUTES = (

@@ -159,7 +159,7 @@ def test_the_default_configuration_is_right_and_so_are_its_examples(
 ) -> None:
     text = (ROOT / "plugins.toml").read_text()
     assert Plugins().check(load_config(ROOT / "plugins.toml")) == []
-    examples = re.sub(r"^# (?=\[connectors|\w+(\.\w+)* = )", "", text, flags=re.MULTILINE)
+    examples = re.sub(r"^# (?=\[connectors|\[projection|\w+(\.\w+)* = )", "", text, flags=re.MULTILINE)
     assert examples.count("\n[connectors.") == 3
     monkeypatch.setenv("CRM_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
     file = tmp_path / "plugins.toml"

@@ -347,3 +347,9 @@ async def test_closing_the_server_ends_streams_and_long_polls_soon(site: Site) -
         assert await content.read() == b""
     assert loop.time() - began < 5
     assert poll.result().json["changes"] == []
+
+
+@pytest.mark.parametrize("id_", ["Ada Lovelace", "0x00000000000001", "+000000000000001", "\uff11" * 16, "12"])
+async def test_what_is_no_entity_id_is_answered_with_how_to_find_one(site: Site, id_: str) -> None:
+    answer = await site.call("GET", "/graph/paths", params={"from": id_, "to": "0" * 16}, status=404)
+    assert "GET /graph/entities?text=NAME" in answer.json["detail"]
