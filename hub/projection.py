@@ -25,14 +25,19 @@ IDLE_SECONDS = 15.0
 LONGEST_REST = 30.0
 
 
-def graph_client(settings: ProjectionSettings) -> NeptuneClient:
-    """The client of the configured server. Raises ConfigError where the extra is not installed."""
+def require_extra() -> None:
+    """Raises ConfigError where the extra `gremlin` is not installed."""
     try:
-        from core.aws.neptune import NeptuneClient
-    except ImportError as error:
-        raise ConfigError(
-            f'[projection] needs the extra `gremlin`: pip install "aime-hub[gremlin]" ({error.name} is missing)'
-        ) from None
+        import gremlin_python  # noqa: F401
+    except ImportError:
+        raise ConfigError('[projection] needs the extra `gremlin`: pip install "aime-hub[gremlin]"') from None
+
+
+def graph_client(settings: ProjectionSettings) -> NeptuneClient:
+    """A client of the configured server. Raises ConfigError where the extra is not installed."""
+    require_extra()
+    from core.aws.neptune import NeptuneClient
+
     host, port, tls = settings.address
     return NeptuneClient(host, port, tls, settings.region, pool_size=1, timeout=settings.timeout_seconds)
 
@@ -41,57 +46,60 @@ class ProjectionRunner:
     """Follows the log into the graph server until `stop`. Making one raises ConfigError where the extra is missing."""
 
     def __init__(self, service: GraphService, settings: ProjectionSettings) -> None:
-        from_settings = graph_client(settings)
-        from core.projection.gremlin import GremlinGraph
-        from core.projection.projection import Projection
-
-        self.url = from_settings.url
         self.error: str | None = None
         """Why the last step failed; None while it works."""
-        self._client = from_settings
-        self._projection: Projection = Projection(service, GremlinGraph(from_settings), with_chunks=settings.chunks)
+        self._service = service
+        self._settings = settings
+        self._projection: Projection | None = None
         self._stopping = asyncio.Event()
+        require_extra()
 
     @property
     def version(self) -> int:
-        """Up to which graph version the server is written."""
-        return self._projection.version
+        """Up to which graph version the server is known to be written."""
+        return self._projection.version if self._projection is not None else 0
 
     def stop(self) -> None:
         self._stopping.set()
 
     async def run(self) -> None:
         """Until `stop`; a step under way is cut off then, and done again at the next start."""
-        following = asyncio.create_task(self._follow(), name="projection: following")
-        stopping = asyncio.create_task(self._stopping.wait(), name="projection: stopping")
-        try:
-            await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (following, stopping):
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
-            with suppress(StoreError):
-                await self._projection.close()
-            await self._client.close()
+        from core.projection.gremlin import GremlinGraph
+        from core.projection.projection import Projection
 
-    async def _follow(self) -> None:
+        async with graph_client(self._settings) as client:
+            projection = Projection(self._service, GremlinGraph(client), with_chunks=self._settings.chunks)
+            self._projection = projection
+            following = asyncio.create_task(self._follow(projection), name="projection: following")
+            stopping = asyncio.create_task(self._stopping.wait(), name="projection: stopping")
+            try:
+                await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                following.cancel()
+                stopping.cancel()
+                await asyncio.wait({following, stopping})
+            if not following.cancelled():
+                following.result()  # only a defect ends it
+            with suppress(StoreError):  # then the last step is done again
+                await projection.close()
+
+    async def _follow(self, projection: Projection) -> None:
         failures = 0
         while True:
             try:
-                while await self._projection.step():
+                while await projection.step():
                     self._well()
                 self._well()
-                await self._projection.wait(IDLE_SECONDS)
+                await projection.wait(IDLE_SECONDS)
                 failures = 0
             except AimeError as error:
                 failures += 1
                 if self.error is None:
-                    log.warning("projection fails", url=self.url, error=error.message)
+                    log.warning("projection fails", url=self._settings.url, error=error.message)
                 self.error = error.message
                 await asyncio.sleep(min(LONGEST_REST, backoff(failures)))
 
     def _well(self) -> None:
         if self.error is not None:
-            log.info("projection works again", url=self.url)
+            log.info("projection works again", url=self._settings.url)
         self.error = None

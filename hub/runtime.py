@@ -98,7 +98,9 @@ class Hub:
         self.plugins = plugins or Plugins()
         self.network = network or Network()
         self.dispatcher = Dispatcher(service)
-        self.projection = ProjectionRunner(service, config.projection) if config.projection is not None else None
+        self.projection: ProjectionRunner | None = None
+        if config.projection is not None and drive is None:
+            self.projection = ProjectionRunner(service, config.projection)
         self.quarantine = Quarantine(service)
         self.asking = Asking(service, self.answering)
         self.journal = JournalWorker(service, self.quarantine, self.asking, now=now, written=self.dispatcher.wake)

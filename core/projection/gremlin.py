@@ -63,7 +63,7 @@ class GremlinGraph:
     async def clear(self) -> None:
         """Drop all vertices of a projection, and the marker first."""
         await self._send(g.V(MARKER).drop())
-        while await self.count_vertices():
+        while await self._send(g.V().has_label(*LABELS).limit(1).id_()):
             await self._send(g.V().has_label(*LABELS).limit(STEP_BUDGET).drop())
 
     async def marker(self) -> tuple[str, int] | None:
