@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from benchmarks.corpus import read_questions
+from core.memory import keep_little
 from core.service import create_graph_service
 from hub.cli.interpreter import collect_rarely, switch_often
 
@@ -16,6 +17,7 @@ async def ask(store: str, questions: str) -> list[float]:
     """Milliseconds of each question, one after the other, after a few that warm up."""
     collect_rarely()  # as every `aime` command does
     switch_often()
+    keep_little()
     texts = read_questions(Path(questions))
     latencies = []
     async with await create_graph_service(f"sqlite:{store}") as service:

@@ -10,6 +10,7 @@ from typing import TypedDict
 from benchmarks.corpus import read_questions
 from benchmarks.ingest import Holds, until_ready
 from benchmarks.process import memory
+from core.memory import keep_little
 from core.service import create_graph_service
 from hub.cli.interpreter import collect_rarely, switch_often
 
@@ -27,6 +28,7 @@ async def ask(store: str, questions: str) -> Grown:
     """Open a store that is filled, and ask its questions one after the other."""
     collect_rarely()  # as every `aime` command does
     switch_often()
+    keep_little()
     before = memory()
     texts = read_questions(Path(questions))
     async with await create_graph_service(f"sqlite:{store}") as service:

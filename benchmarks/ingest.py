@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from benchmarks.corpus import read_documents
 from benchmarks.process import memory
+from core.memory import keep_little
 from core.service import GraphService, create_graph_service
 from hub.cli.interpreter import collect_rarely, switch_often
 
@@ -28,6 +29,7 @@ async def hub(documents: str, store: str) -> Ingested:
     """Everything that a hub that is ready does with a document, until the last one is durable and can be asked for."""
     collect_rarely()  # as every `aime` command does
     switch_often()
+    keep_little()
     async with await create_graph_service(f"sqlite:{store}") as service:
         await until_ready(service)
         held = Holds()

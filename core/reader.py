@@ -32,6 +32,12 @@ BUSY_LINGER_SECONDS = 10.0
 """How long commits may gather before they are applied, unless somebody asks: together they cost a fraction, and while
 documents keep coming the index would only compete with their commits, unless those wait for analysis. It goes on as
 long as the log's tail has room: what a question then waits for is about a second's work."""
+QUIET_SECONDS = 0.5
+"""How long nothing is committed before the index prepares for the next question."""
+SHORT_CHUNKS = 1_000
+"""With fewer new ones there is nothing to prepare…"""
+LONG_CHUNKS = 10_000
+"""…and with so many a question would wait for long: the index takes none before."""
 RETRY_SECONDS = 1.0
 RENEW_SECONDS = 600.0
 
@@ -61,6 +67,8 @@ class Reader:
         self._wake = asyncio.Event()
         """Somebody waits: do not linger."""
         self._index: Index | None = None
+        self._prepared = False
+        """Whether the index has done, since it was opened, what the first question would wait for."""
         self._floor = 0
         self._broken = False
         self._failures = 0
@@ -93,7 +101,9 @@ class Reader:
 
     @property
     def caught_up(self) -> bool:
-        return self._index is not None and not self._broken and self._index.version >= self._writer.head
+        """It has applied the whole log, and no question waits for it to be opened."""
+        opened = self._index is not None and self._prepared and not self._broken
+        return opened and self.version >= self._writer.head
 
     async def reach(self, version: int, timeout: float) -> None:
         """Wait until the index has applied `version`. Raises VersionTimeout, or the StoreError that keeps it back."""
@@ -139,6 +149,7 @@ class Reader:
         while True:
             try:
                 await self._keep_up()
+                await self._rest()
             except StoreError as error:
                 if self._trouble is None:
                     log.warning("the log cannot be read", reason=error.message)
@@ -152,9 +163,16 @@ class Reader:
                 if self._failures > 1:
                     await asyncio.sleep(RETRY_SECONDS)
             else:
-                while self.caught_up and not self._wake.is_set():
-                    await self._writer.committed.wait(None)
                 await self._linger()
+
+    async def _rest(self) -> None:
+        """Wait until there is something to do. Where nothing is for a while, what the next question would wait for is
+        done."""
+        within: float | None = QUIET_SECONDS
+        while self._index is not None and self.caught_up and not self._wake.is_set():
+            if not await self._writer.committed.wait(within):
+                within = None
+                await self._on_index(Index.prepare, self._index, SHORT_CHUNKS)
 
     async def _linger(self) -> None:
         with suppress(TimeoutError):
@@ -186,9 +204,12 @@ class Reader:
         if self._index is None:
             fresh = await self._open(floor)
             await self._run(self._sweep, floor)
-            self._index, self._floor = fresh, floor
+            self._index, self._floor, self._prepared = fresh, floor, False
         while await self._feed(self._index, self._floor):
             self._applied.beat()
+        if not self._prepared:
+            await self._on_index(Index.prepare, self._index, LONG_CHUNKS)
+            self._prepared = True
         if floor != self._floor:
             await self._exchange(self._index, floor)
         await self._on_index(Index.flush, self._index)
@@ -203,6 +224,7 @@ class Reader:
         while await self._feed(fresh, floor):
             await self._feed(old, self._floor)
             self._applied.beat()
+        await self._on_index(Index.prepare, fresh, LONG_CHUNKS)
         self._index, self._floor = fresh, floor
         await self._on_index(Index.close, old)
         await self._run(self._sweep, floor)

@@ -16,7 +16,9 @@ from core.analysis.sentences import sentence_starts
 from core.analysis.stems import stems, words_of
 from core.answering.groundedness import Support, polarity, support
 from core.index import Words
+from core.index.audience import Audience
 from core.index.lexical import Lexical
+from core.index.postings import Postings
 from core.index.vectors import Vectors, embedding_table
 from core.index.vocabulary import Vocabulary
 
@@ -36,7 +38,7 @@ def words_of_corpus(texts: Iterator[str]) -> Words:
     """The words of a corpus as the index would know them."""
     lexical = Lexical(None)
     for text in texts:
-        lexical.add(text, "", 0, ENGLISH, len(stems(text)))
+        lexical.add(text, "", 0, ENGLISH, (len(stems(text)), 0))
     lexical.commit()
     table = embedding_table()
     table.load()
@@ -49,7 +51,8 @@ def words_of_corpus(texts: Iterator[str]) -> Words:
         tokens, ends = vocabulary.tokens(np.concatenate(numbers))
         return table.embed(tokens, ends[np.cumsum([0, *map(len, numbers)])])
 
-    return Words(lambda stems: lexical.idf(stems, ENGLISH), embed)
+    audience = Audience(lexical, Postings(lexical), lexical.found)
+    return Words(lambda stems: audience.idf(stems, ENGLISH), embed)
 
 
 def read_claims(folder: Path) -> list[Claim]:

@@ -28,6 +28,8 @@ def named_in(text: str, entities: Entities, view: View) -> Iterator[tuple[int, s
     for first in range(len(spans)):
         for last in range(min(first + MAX_WORDS, len(spans)) - 1, max(first, covered) - 1, -1):
             written = text[spans[first][0] : spans[last][1]]
+            if last == first and not uncased and written == written.lower():
+                break
             number = _find(normalise(written), entities, view)
             if number is None:
                 continue

@@ -1,125 +1,153 @@
 """BM25 over what one viewer may see, and over nothing else.
 
 tantivy counts every chunk that it holds: hidden ones, and those of the past. How common a word is among them would show
-in the scores of what a viewer does see. So for a viewer who is not shown everything the scores are made here, from how
-often each chunk holds each word, with the counts of the visible chunks: hidden documents then change nothing at all.
+in the scores of what a viewer does see. So the scores are made here, from how often each chunk holds each word, with
+the counts of the visible chunks: hidden documents then change nothing at all. For the operator every chunk counts, and
+the scores are tantivy's.
+
+A stem counts as itself or, for less, as one that is like it; and once more in the title, where it weighs as much as it
+is rare in texts, not in titles. Neighbours in the question count where they are neighbours.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from core.index.lexical import K1, B, Lexical
+from core.index.bm25 import K1, damping, idf
+from core.index.lexical import Field, Lexical, Sought
+from core.index.postings import OVERHEAD, Postings
+from core.index.reading import Reading
+from core.index.recent import Recent
+from core.index.selection import nth_highest
+from core.index.thesaurus import Likes
 
+_TITLE_WEIGHT = 0.3
+"""Of a stem in the title, beside what it counts as one of the chunk's."""
+_PHRASE_WEIGHT = 0.1
 _REMEMBERED = 1_000_000
-"""Postings that are kept, at 12 bytes each."""
+"""Scores of words that are kept, at eight bytes each."""
 
 Positions = npt.NDArray[np.int64]
-Counts = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float64]
-
-
-def _norms() -> npt.NDArray[np.int64]:
-    """The 256 lengths that tantivy (and Lucene, in SmallFloat.byte4ToInt) tells apart, ascending: exact up to 40, then
-    with three bits behind the leading one."""
-    exact = np.arange(24)
-    codes = np.arange(256 - 24)
-    shifts = np.maximum((codes >> 3) - 1, 0)
-    return np.concatenate([exact, 24 + np.where(codes < 8, codes, ((codes & 7) | 8) << shifts)])
-
-
-_NORMS = _norms()
-
-
-def _damping(lengths: npt.NDArray[Any], mean: float) -> Scores:
-    """BM25's K of chunks of these lengths: how many occurrences of a word make half of the most that it can score."""
-    rounded = _NORMS[np.searchsorted(_NORMS, lengths, side="right") - 1]
-    damping: Scores = np.asarray(K1 * (1 - B + B * rounded / (mean or 1.0)), np.float64)
-    return damping
-
-
-class Postings:
-    """Which chunks hold a word, and how often, for a lexical index that does not change meanwhile."""
-
-    def __init__(self, lexical: Lexical) -> None:
-        self._lexical = lexical
-        self._known: OrderedDict[str, tuple[Positions, Counts]] = OrderedDict()
-        self._size = 0
-        self._mean = float(lexical.lengths.mean()) if len(lexical.lengths) else 0.0
-
-    @property
-    def lengths(self) -> npt.NDArray[Any]:
-        """The number of stems in each chunk, by position."""
-        return self._lexical.lengths
-
-    def of(self, term: str) -> tuple[Positions, Counts]:
-        """Positions and how often the term stands in each."""
-        found = self._known.pop(term, None)
-        if found is None:
-            found = self._read(term)
-            self._size += len(found[0])
-            while self._known and self._size > _REMEMBERED:
-                self._size -= len(self._known.popitem(last=False)[1][0])
-        self._known[term] = found
-        return found
-
-    def _read(self, term: str) -> tuple[Positions, Counts]:
-        """tantivy hands out scores and no counts; with the statistics that it used, one follows from the other."""
-        positions, scores, idf = self._lexical.scored(term)
-        share = np.minimum(scores / (idf * (K1 + 1)), 1 - 1e-9) if idf > 0 else np.zeros(len(scores))
-        counts = share * _damping(self.lengths[positions], self._mean) / (1 - share)
-        return positions, np.maximum(np.rint(counts), 1).astype(np.int32)
+Mask = npt.NDArray[np.bool_]
+Found = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+"""Positions, ascending, and their scores."""
 
 
 class Audience:
-    """The chunks that one viewer may see at one version, whatever the filters, as the whole collection."""
+    """A viewer's chunks at one version, whatever the filters, as the whole collection: those at `visible` of the first
+    `size` positions, or for None all there are. It is good until the index grows."""
 
-    def __init__(self, postings: Postings, visible: Positions, total: int) -> None:
-        """`visible` are positions among the first `total`."""
+    def __init__(self, lexical: Lexical, postings: Postings, size: int, visible: Positions | None = None) -> None:
+        self._lexical = lexical
         self._postings = postings
-        self._visible = np.zeros(total, np.bool_)
-        self._visible[visible] = True
-        self._count = len(visible)
-        self._mean = float(postings.lengths[visible].sum()) / max(len(visible), 1)
+        self._size = size
+        self._visible: Mask | None = None
+        if visible is None:
+            self._total = lexical.found
+            self._damping = {field: lexical.damping(field) for field in Field}
+        else:
+            self._visible = np.zeros(size, np.bool_)
+            self._visible[visible] = True
+            self._total = len(visible)
+            self._damping = {field: _damping(lexical.lengths(field)[:size], visible) for field in Field}
+        self._recent: Recent[tuple[str, Likes], tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]] = Recent(
+            _REMEMBERED
+        )
 
-    def idf(self, terms: Sequence[str]) -> dict[str, float]:
-        """BM25's inverse document frequency of each stem."""
-        return {term: self._idf(len(self._of(term)[0])) for term in terms}
+    def idf(self, stems: Sequence[str], language: str) -> dict[str, float]:
+        """The inverse document frequency of each stem of a language."""
+        return {stem: self._idf(self._lexical.term(stem, language)) for stem in stems}
 
-    def scores(self, terms: Sequence[str], allowed: npt.NDArray[np.bool_], depth: int) -> Scores:
-        """The BM25 score of each position; 0 where it is not among the `allowed`, which this viewer must see, or not
-        among the `depth` best, or equal to the first that is not."""
-        result = np.zeros(len(self._visible))
-        for term in terms:
-            positions, counts = self._of(term)
-            idf = self._idf(len(positions))
-            damping = _damping(self._postings.lengths[positions], self._mean)
-            result[positions] += idf * (K1 + 1) * counts / (counts + damping)
-        result[~allowed] = 0.0
-        if len(result) > depth:
-            cut = np.partition(result, -depth - 1)[-depth - 1]
-            result[result <= cut] = 0.0
+    def scores(self, reading: Reading, allowed: Mask, depth: int) -> Scores:
+        """Each chunk's score for a question, shape (size,); 0 where it is not among the `allowed`, which this viewer
+        must see, or not among the `depth` best, or equal to the first that is not."""
+        result = np.zeros(self._size)
+        for stem in reading.stems:
+            found, scores = self._of_stem(reading, stem)
+            # Numpy takes longer over indices of another type.
+            result[found.astype(np.intp)] += scores
+        for (first, second), gap in reading.neighbours.items():
+            terms = [self._lexical.term(stem, reading.language) for stem in (first, second)]
+            positions, share = self._saturation(Sought(terms[0], Field.TEXT, terms[1], gap))
+            if len(positions):
+                result[positions] += _PHRASE_WEIGHT * sum(map(self._idf, terms)) * (K1 + 1) * share
+        result *= allowed
+        scored = result[result > 0]
+        if len(scored) > depth:
+            result[result <= nth_highest(scored, depth + 1)] = 0.0
         return result
 
-    def left(self, terms: Sequence[str], seeds: Positions, among: Positions) -> Scores:
-        """The score of each chunk of `among`, counting only the terms that no chunk of `seeds` holds."""
-        missing = [term for term in terms if not np.isin(seeds, self._of(term)[0]).any()]
-        allowed = np.zeros(len(self._visible), np.bool_)
-        allowed[among] = True
-        return self.scores(missing, allowed, len(allowed))[among]
+    def left(self, stems: Sequence[str], language: str, seeds: Positions, among: Positions) -> Scores:
+        """The score of each chunk of `among`, counting only the stems themselves that no chunk of `seeds` holds; all of
+        these chunks the viewer must see."""
+        result = np.zeros(len(among))
+        for stem in stems:
+            term = self._lexical.term(stem, language)
+            rows = self._postings.of(Sought(term))
+            if not _places(rows.positions, seeds)[1].any():
+                at, held = _places(rows.positions, among)
+                counts = rows.counts[at[held]]
+                share = counts / (counts + self._damping[Field.TEXT][among[held]])
+                result[held] += self._idf(term) * (K1 + 1) * share
+        return result
 
-    def _of(self, term: str) -> tuple[Positions, Counts]:
-        positions, counts = self._postings.of(term)
+    def _of_stem(self, reading: Reading, stem: str) -> Found:
+        """The chunks that hold a stem, or one like it, and what each scores for it."""
+        term = self._lexical.term(stem, reading.language)
+        alike = reading.alike.get(stem, ())
+        found = self._recent.get((term, alike))
+        if found is None:
+            scores = np.zeros(self._size)
+            rarity = self._idf(term)
+            for like, likeness in ((stem, 1.0), *alike):
+                other = self._lexical.term(like, reading.language)
+                positions, share = self._saturation(Sought(other))
+                weight = likeness * min(rarity, self._idf(other)) * (K1 + 1)
+                scores[positions] = np.maximum(scores[positions], weight * share)
+            positions, share = self._saturation(Sought(term, Field.TITLE))
+            scores[positions] += _TITLE_WEIGHT * rarity * (K1 + 1) * share
+            positions = np.flatnonzero(scores > 0)
+            found = positions.astype(np.int32), scores[positions].astype(np.float32)
+            self._recent.put((term, alike), found, len(positions) + OVERHEAD)
+        return found
+
+    def _saturation(self, sought: Sought) -> tuple[Positions, Scores]:
+        """The visible chunks that hold what is sought, and how near each comes to the most that it can score for it,
+        as a share of that."""
+        positions, counts = self._rows(sought)
+        return positions, counts / (counts + self._damping[sought.field][positions])
+
+    def _rows(self, sought: Sought) -> tuple[Positions, npt.NDArray[np.uint16]]:
+        rows = self._postings.of(sought)
+        positions, counts = rows.positions.astype(np.intp), rows.counts
         # On disk there may be more than has been fed yet.
-        fed = positions < len(self._visible)
-        seen = fed.copy()
-        seen[fed] = self._visible[positions[fed]]
+        if len(positions) and positions[-1] >= self._size:
+            fed = int(np.searchsorted(positions, self._size))
+            positions, counts = positions[:fed], counts[:fed]
+        if self._visible is None:
+            return positions, counts
+        seen = self._visible[positions]
         return positions[seen], counts[seen]
 
-    def _idf(self, frequency: int) -> float:
-        return float(np.log1p((self._count - frequency + 0.5) / (frequency + 0.5)))
+    def _idf(self, term: str) -> float:
+        if self._visible is None:
+            return idf(self._total, self._lexical.frequency(term))
+        return idf(self._total, len(self._rows(Sought(term))[0]))
+
+
+def _damping(lengths: npt.NDArray[np.int32], counted: Positions) -> Scores:
+    return damping(lengths, float(lengths[counted].mean()) if len(counted) else 0.0)
+
+
+def _places(positions: npt.NDArray[np.int32], sought: Positions) -> tuple[Positions, Mask]:
+    """Where each of the sought positions stands in the ascending `positions`, or would stand; and whether it does."""
+    wanted = sought.astype(positions.dtype)
+    at = np.searchsorted(positions, wanted)
+    held = np.zeros(len(wanted), np.bool_)
+    inside = at < len(positions)
+    held[inside] = positions[at[inside]] == wanted[inside]
+    return at, held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,6 +60,25 @@ class Column:
             self._buffer = grown
         self._buffer[self._size : end] = added
         self._size = end
+
+
+class Texts:
+    """Strings that are only added, by number: kept as one run of bytes, where an object for each would take thrice as
+    much."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q", [0])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, number: int) -> str:
+        return self._bytes[self._ends[number] : self._ends[number + 1]].decode(errors="surrogatepass")
+
+    def append(self, text: str) -> None:
+        self._bytes += text.encode(errors="surrogatepass")
+        self._ends.append(len(self._bytes))
 
 
 def ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

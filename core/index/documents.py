@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.index.columns import Column, ranges
+from core.index.columns import Column, Texts, ranges
 from core.index.facets import Filters, dated, facets
 from core.model import StoredDocument, Viewer
 
@@ -34,8 +34,8 @@ class Documents:
         self._accesses: dict[tuple[str, ...] | None, int] = {}
         self.title = Column(np.int32)
         """The entity of the title; -1 for none."""
-        self.titles: list[str | None] = []
-        """As written."""
+        self._titles = Texts()
+        """As written; empty for none."""
         self._facet = Column(np.int64)
         self._facet_row = Column(np.int32)
         self._first = Column(np.int64)
@@ -68,7 +68,7 @@ class Documents:
         self.date.append(math.nan if moment is None else moment.timestamp())
         self._access.append(self._accesses.setdefault(metadata.access, len(self._accesses)))
         self.title.append(title)
-        self.titles.append(metadata.title)
+        self._titles.append(metadata.title or "")
         held = list(facets(document.document_id, metadata))
         self._facet.extend(held)
         self._facet_row.extend([row] * len(held))
@@ -103,10 +103,13 @@ class Documents:
             still = current is not None and self._v_to.values[current] == _STILL
             mask[row] = still and allowed[self._access.values[current]]
 
+    def written_title(self, row: int) -> str | None:
+        return self._titles[row] or None
+
     def titles_of(self, entity: int, row: npt.NDArray[np.int32]) -> Iterator[str]:
         """Titles that name this entity, of documents among `row`, which is what `row_of_chunks` gave."""
         for each in np.intersect1d(np.flatnonzero(self.title.values == entity), row).tolist():
-            if title := self.titles[each]:
+            if title := self._titles[each]:
                 yield title
 
     def row_of_chunks(self, rows: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int32]:

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.index.columns import Column
+from core.index.columns import Column, Texts
 from core.model import Entity, EntityType, Naming
 
 OWN_TITLE_WEIGHT = 3.0
 """How much a chunk's link to its own document's title counts, in units of one mention."""
+
+_TYPES = list(EntityType)
+_PLACES = {type_: place for place, type_ in enumerate(_TYPES)}
 
 
 class Entities:
@@ -25,8 +28,9 @@ class Entities:
         self.numbers: dict[int, int] = {}
         """By id."""
         self.ids = Column(np.int64)
-        self.labels: list[str] = []
-        self.types: list[EntityType] = []
+        self.labels = Texts()
+        self._types = bytearray()
+        """Places in `_TYPES`."""
         self.spellings: dict[int, dict[int, str]] = {}
 
     def __len__(self) -> int:
@@ -54,8 +58,11 @@ class Entities:
         number = self.numbers[id_] = len(self.labels)
         self.ids.append(id_)
         self.labels.append(label)
-        self.types.append(type_)
+        self._types.append(_PLACES[type_])
         return number
+
+    def type(self, number: int) -> EntityType:
+        return _TYPES[self._types[number]]
 
     def find(self, entity_id: int) -> int | None:
         return self.numbers.get(entity_id)

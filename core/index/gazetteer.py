@@ -48,12 +48,13 @@ class Gazetteer:
         self._ends = Column(np.int64)
         self._matched = 0
         """Chunks below this position are done with, for all titles that are not new."""
-        self._titles: dict[int, list[int]] = {}
+        self._titles: dict[int, tuple[int, ...]] = {}
         """Entities by the n-gram of their name's words; two names may differ in punctuation alone."""
         self._sizes: set[int] = set()
         self._new: dict[int, str] = {}
         """The names of titles that are not compared with anything yet, by entity."""
-        self._seen: set[int] = set()
+        self._seen = bytearray()
+        """Which entities are titles that were added."""
 
     def add_chunks(self, words: Words, lengths: npt.NDArray[np.int64]) -> None:
         """The words of the chunks at the next positions, one chunk after the other, and how many each has."""
@@ -62,13 +63,19 @@ class Gazetteer:
 
     def add_title(self, entity: int, name: str) -> None:
         """A title; one of more than seven words, or of stop words alone, is not looked for."""
-        if entity not in self._seen:
-            self._seen.add(entity)
+        self._seen.extend(bytes(max(entity + 1 - len(self._seen), 0)))
+        if not self._seen[entity]:
+            self._seen[entity] = True
             self._new[entity] = name
 
     @property
+    def unmatched(self) -> int:
+        """Chunks that are not compared with any title yet."""
+        return len(self._ends) - self._matched
+
+    @property
     def pending(self) -> bool:
-        return bool(self._new) or self._matched < len(self._ends)
+        return bool(self._new) or self.unmatched > 0
 
     def matches(self, candidates: Callable[[str], Positions]) -> Iterator[tuple[int, int, int]]:
         """What is newly found, as (chunk position, entity, how often). `candidates(name)` are the positions of at least
@@ -98,7 +105,7 @@ class Gazetteer:
         for size, titles in by_size.items():
             keys = _ngrams(self._hashes([word for _, _, words in titles for word in words]), size)[::size]
             for key, (entity, name, _) in zip(keys.tolist(), titles, strict=True):
-                self._titles.setdefault(key, []).append(entity)
+                self._titles[key] = (*self._titles.get(key, ()), entity)
                 taken.append((key, size, entity, name))
         self._sizes.update(by_size)
         return taken

@@ -1,4 +1,4 @@
-"""BM25 over chunks, in tantivy: each chunk stemmed in its own language.
+"""The words of chunks, in tantivy: each chunk stemmed in its own language.
 
 All languages share one field, so that lengths are compared over all chunks. The stems of the store's own language stand
 in it as they are; those of another carry its code, so that a chunk is found by its own language's reading of a question
@@ -7,10 +7,10 @@ and by no other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,46 +18,47 @@ import tantivy
 
 from core.analysis.languages import ENGLISH
 from core.analysis.stems import analyzer, placed_stems, spaced
+from core.index.bm25 import K1, damping
 from core.index.columns import Column
 
-K1 = 1.2
-B = 0.75
-"""Both are tantivy's, and cannot be changed."""
 _TOKENIZER = "aime"
 _HEAP_BYTES = 32 * 1024 * 1024
-_NARROW = 2_000
-"""Up to so many allowed chunks are named in the query; more are sifted from the best hits."""
-_FIRST_HITS = 512
-
-_TITLE_WEIGHT = 0.3
-"""Of a stem in the title, beside what it counts as one of the chunk's."""
-_PHRASE_WEIGHT = 0.1
 _PHRASE_SLOP = 1
 """At 2 and more the words may change places, and what tantivy counts then depends on how its segments were cut."""
-_PHRASE_GAP = 4
-"""Words further apart than this in the question are no phrase; stop words count."""
-_EXACT_BITS = 24
-
-Alike = Mapping[str, Sequence[tuple[str, float]]]
-"""For a stem, stems that may stand for it, each with its likeness in 0..1."""
 
 Positions = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.float64]
+
+
+class Field(StrEnum):
+    TEXT = "text"
+    """The title and the chunk's own text."""
+    TITLE = "title"
+
+
+class Sought(NamedTuple):
+    """What a chunk may hold: a term, or two terms that stand `gap` words apart, or one word nearer or further."""
+
+    term: str
+    field: Field = Field.TEXT
+    second: str = ""
+    gap: int = 0
 
 
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("chunk", indexed=True, fast=True)
     builder.add_unsigned_field("print", fast=True)
-    builder.add_unsigned_field("length", fast=True)
-    builder.add_text_field("text", tokenizer_name=_TOKENIZER)
-    builder.add_text_field("title", tokenizer_name=_TOKENIZER, index_option="freq")
+    for field in Field:
+        builder.add_unsigned_field(f"{field}_length", fast=True)
+    builder.add_text_field(Field.TEXT, tokenizer_name=_TOKENIZER)
+    builder.add_text_field(Field.TITLE, tokenizer_name=_TOKENIZER, index_option="freq")
     return builder.build()
 
 
 class Lexical:
-    """Chunks by their words. It only grows: what is visible is the caller's to say, so scores are the same however the
-    index came to be. What is added is found after `commit`."""
+    """Chunks by their words. It only grows: what is visible is the caller's to say. What is added is found after
+    `commit`."""
 
     def __init__(self, directory: Path | None, language: str = ENGLISH) -> None:
         """Open or create; `language` is the store's own. Raises ValueError or OSError when the directory holds
@@ -72,14 +73,22 @@ class Lexical:
         self._writer: Any = None
         self._searcher = self._index.searcher()
         self.count = self._searcher.num_docs
-        self._lengths = Column(np.int32)
+        self._lengths = {field: Column(np.int32) for field in Field}
+        self._damping: dict[Field, Counts] = {}
         self.languages = [language]
         """Those that were added, the store's own first."""
 
-    @property
-    def lengths(self) -> npt.NDArray[Any]:
-        """The number of stems in the chunk at each position."""
-        return self._lengths.values
+    def lengths(self, field: Field) -> npt.NDArray[Any]:
+        """The number of stems in the field of the chunk at each position."""
+        return self._lengths[field].values
+
+    def damping(self, field: Field) -> Counts:
+        """BM25's K of each chunk that can be found, in tantivy's scores."""
+        held = self._damping.get(field)
+        if held is None or len(held) != self.found:
+            lengths = self.lengths(field)[: self.found]
+            held = self._damping[field] = damping(lengths, float(lengths.mean()) if len(lengths) else 0.0)
+        return held
 
     def prints(self) -> npt.NDArray[np.uint64]:
         """Read what is on disk, once: the fingerprint of the chunk at each position. Raises ValueError when one is
@@ -91,37 +100,34 @@ class Lexical:
         positions = np.array(self._searcher.fast_field_values("chunk", addresses), np.int64)
         if len(np.unique(positions)) != self.count or positions.max() != self.count - 1:
             raise ValueError(f"{self.count} chunks are indexed, but not those at the first {self.count} positions")
-        lengths = np.empty(self.count, np.int32)
-        lengths[positions] = np.array(self._searcher.fast_field_values("length", addresses), np.int32)
-        self._lengths.extend_array(lengths)
-        result = np.empty(self.count, np.uint64)
-        result[positions] = np.array(self._searcher.fast_field_values("print", addresses), np.uint64)
-        return result
+        order = np.argsort(positions)
+        for field in Field:
+            lengths = np.array(self._searcher.fast_field_values(f"{field}_length", addresses), np.int32)
+            self._lengths[field].extend_array(lengths[order])
+        return np.array(self._searcher.fast_field_values("print", addresses), np.uint64)[order]
 
     def note(self, language: str) -> None:
         """Some chunk, added now or kept on disk, is in this language."""
         if language not in self.languages:
             self.languages = [self.languages[0], *sorted([*self.languages[1:], language])]
 
-    def add(self, text: str, title: str, print_: int, language: str, length: int) -> None:
-        """The chunk at the next position. Its `text` begins with the title; `length` is the number of its stems."""
+    def add(self, text: str, title: str, print_: int, language: str, lengths: Sequence[int]) -> None:
+        """The chunk at the next position. Its `text` begins with the title; `lengths` are the numbers of stems of the
+        two."""
         self.note(language)
         if self._writer is None:
             self._writer = self._index.writer(_HEAP_BYTES, 1)
         document = tantivy.Document()
         document.add_unsigned("chunk", self.count)
         document.add_unsigned("print", print_)
-        if language == self.languages[0]:
-            document.add_text("text", spaced(text))
-            if title:
-                document.add_text("title", spaced(title))
-        else:
-            document.add_pre_tokenized_text("text", self._marked(text, language))
-            if title:
-                document.add_pre_tokenized_text("title", self._marked(title, language))
-        document.add_unsigned("length", length)
+        for field, content, length in zip(Field, (text, title), lengths, strict=True):
+            if content and language == self.languages[0]:
+                document.add_text(field, spaced(content))
+            elif content:
+                document.add_pre_tokenized_text(field, self._marked(content, language))
+            document.add_unsigned(f"{field}_length", length)
+            self._lengths[field].append(length)
         self._writer.add_document(document)
-        self._lengths.append(length)
         self.count += 1
 
     def _marked(self, text: str, language: str) -> tantivy.PreTokenizedString:
@@ -138,9 +144,15 @@ class Lexical:
         return stem if language == self.languages[0] else f"{language}\x1f{stem}"
 
     @property
+    def found(self) -> int:
+        """Chunks that can be found."""
+        count: int = self._searcher.num_docs
+        return count
+
+    @property
     def uncommitted(self) -> int:
         """Chunks that were added and are not found yet."""
-        return self.count - self._searcher.num_docs
+        return self.count - self.found
 
     def commit(self) -> bool:
         """Make what was added durable and findable; whether there was anything."""
@@ -158,129 +170,47 @@ class Lexical:
             self._writer.wait_merging_threads()
             self._writer = None
 
-    def idf(self, stems: Sequence[str], language: str, field: str = "text") -> dict[str, float]:
-        """BM25's inverse document frequency of each stem of a language, over all chunks ever added."""
-        total = self._searcher.num_docs
-        frequency = ((stem, self._searcher.doc_freq(field, self.term(stem, language))) for stem in stems)
-        return {stem: float(np.log1p((total - count + 0.5) / (count + 0.5))) for stem, count in frequency}
+    def frequency(self, term: str, field: Field = Field.TEXT) -> int:
+        """How many chunks hold the term."""
+        count: int = self._searcher.doc_freq(field, term)
+        return count
 
-    def search(
-        self, stems: Sequence[str], allowed: Positions, need: int, language: str, alike: Alike | None = None
-    ) -> tuple[Positions, Scores]:
-        """At least the `need` best of the `allowed` chunks (sorted positions) for the stems of a language, or all that
-        match, best first.
+    def occurrences(self, sought: Sought, first: int = 0) -> tuple[Positions, Counts]:
+        """The chunks from position `first` on that hold what is sought, ascending, and how often each does.
 
-        Which come is decided by scores alone, never by the order in which the index was written."""
-        if not stems or not len(allowed):
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        query = self._any(self._wanted(stems, alike or {}, language))
-        if len(allowed) <= min(_NARROW, self.count // 4):
-            query = self._within(query, allowed)
-        limit = max(_FIRST_HITS, 2 * need)
-        while True:
-            ids, scores, complete = self._hits(query, limit)
-            if not complete:
-                # Of equals at the cut some are missing, by accident of order: leave them all out.
-                keep = scores > scores[-1]
-                ids, scores = ids[keep], scores[keep]
-            if len(allowed) < self.count:
-                place = np.searchsorted(allowed, ids)
-                seen = allowed[np.minimum(place, len(allowed) - 1)] == ids
-                ids, scores = ids[seen], scores[seen]
-            if complete or len(ids) >= need:
-                return ids, scores
-            limit *= 8
-
-    def phrases(self, placed: Sequence[tuple[int, str]], among: Positions, language: str) -> tuple[Positions, Scores]:
-        """Which of the chunks `among` hold neighbouring words of a question near each other, and how much that counts
-        on top of their words. `placed` are the question's stems with their positions."""
-        pairs = {
-            (first, second): later - earlier
-            for (earlier, first), (later, second) in pairwise(placed)
-            if first != second and 0 < later - earlier <= _PHRASE_GAP
-        }
-        if not pairs or not len(among):
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        near = [
-            tantivy.Query.phrase_query(
-                self._schema,
-                "text",
-                [(0, self.term(first, language)), (gap, self.term(second, language))],
-                _PHRASE_SLOP,
+        tantivy hands out scores and no counts; with the statistics that it used, one follows from the other."""
+        weight = self._weight(sought)
+        if not weight:
+            return np.empty(0, np.int64), np.empty(0, np.float64)
+        query = self._query(sought)
+        if first:
+            rest = tantivy.Query.range_query(self._schema, "chunk", tantivy.FieldType.Unsigned, first)
+            query = tantivy.Query.boolean_query(
+                [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(rest, 0.0))]
             )
-            for (first, second), gap in pairs.items()
-        ]
-        query = self._within(tantivy.Query.boost_query(self._any(near), _PHRASE_WEIGHT), among)
-        positions, scores, _ = self._hits(query, len(among))
-        return positions, scores
+        positions, scores = self._hits(query)
+        order = np.argsort(positions)
+        positions, scores = positions[order], scores[order]
+        share = np.minimum(scores / (weight * (K1 + 1)), 1 - 1e-9)
+        counts = share * self.damping(sought.field)[positions] / (1 - share)
+        return positions, np.maximum(np.rint(counts), 1)
 
-    def left(self, stems: Sequence[str], seeds: Positions, among: Positions, language: str) -> npt.NDArray[np.float64]:
-        """The score of each chunk of `among` (sorted), counting only the stems that no chunk of `seeds` holds."""
-        result = np.zeros(len(among))
-        terms = [self.term(stem, language) for stem in stems]
-        held = self._held(terms, seeds)
-        missing = [self._term("text", term) for term in terms if term not in held]
-        if missing:
-            positions, scores, _ = self._hits(self._within(self._any(missing), among), len(among))
-            result[np.searchsorted(among, positions)] = scores
-        return result
+    def _query(self, sought: Sought) -> tantivy.Query:
+        if not sought.second:
+            return tantivy.Query.term_query(self._schema, sought.field, sought.term, "freq")
+        terms: list[str | tuple[int, str]] = [(0, sought.term), (sought.gap, sought.second)]
+        return tantivy.Query.phrase_query(self._schema, sought.field, terms, _PHRASE_SLOP)
 
-    def _held(self, terms: Sequence[str], positions: Positions) -> set[str]:
-        """Which of the stems these chunks hold. One search tells of many: each stem scores a power of two of its own,
-        and single precision adds whole numbers of 24 bits exactly."""
-        held: set[str] = set()
-        for first in range(0, len(terms), _EXACT_BITS):
-            batch = terms[first : first + _EXACT_BITS]
-            marks = [
-                tantivy.Query.const_score_query(self._term("text", term), float(1 << bit))
-                for bit, term in enumerate(batch)
-            ]
-            _, scores, _ = self._hits(self._within(self._any(marks), positions), len(positions))
-            seen = int(np.bitwise_or.reduce(scores.astype(np.int64), initial=0))
-            held.update(term for bit, term in enumerate(batch) if seen >> bit & 1)
-        return held
-
-    def _wanted(self, stems: Sequence[str], alike: Alike, language: str) -> list[tantivy.Query]:
-        """What each stem asks for: itself or, for less, one that is like it; and itself in the title, where it weighs
-        as much as it is rare in texts, not in titles."""
-        rarity = self.idf([*stems, *(other for stem in stems for other, _ in alike.get(stem, ()))], language)
-        in_titles = self.idf(stems, language, "title")
-        wanted = []
-        for stem in stems:
-            itself = self._term("text", self.term(stem, language))
-            others = [
-                tantivy.Query.boost_query(
-                    self._term("text", self.term(other, language)), likeness * min(1.0, rarity[stem] / rarity[other])
-                )
-                for other, likeness in alike.get(stem, ())
-            ]
-            wanted.append(tantivy.Query.disjunction_max_query([itself, *others]) if others else itself)
-            weight = _TITLE_WEIGHT * rarity[stem] / in_titles[stem]
-            wanted.append(tantivy.Query.boost_query(self._term("title", self.term(stem, language)), weight))
-        return wanted
-
-    def _term(self, field: str, term: str) -> tantivy.Query:
-        return tantivy.Query.term_query(self._schema, field, term, "freq")
-
-    @staticmethod
-    def _any(queries: Sequence[tantivy.Query]) -> tantivy.Query:
-        return tantivy.Query.boolean_query([(tantivy.Occur.Should, query) for query in queries])
-
-    def _within(self, query: tantivy.Query, positions: Positions) -> tantivy.Query:
-        """The query, for these chunks alone."""
-        these = tantivy.Query.term_set_query(self._schema, "chunk", positions.tolist())
-        return tantivy.Query.boolean_query(
-            [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(these, 0.0))]
-        )
-
-    def scored(self, term: str) -> tuple[Positions, Scores, float]:
-        """All chunks that hold the stem, their scores, and the inverse document frequency in those, rounded as tantivy
-        rounds it."""
-        total, frequency = self._searcher.num_docs, self._searcher.doc_freq("text", term)
-        odds = np.float32(total - frequency + 0.5) / np.float32(frequency + 0.5)
-        query = tantivy.Query.term_query(self._schema, "text", term, "freq")
-        positions, scores, _ = self._hits(query, max(total, 1))
-        return positions, scores, float(np.log(np.float32(1) + odds))
+    def _weight(self, sought: Sought) -> float:
+        """The inverse document frequency in tantivy's scores, in single precision as it has it: of a phrase the sum of
+        its terms'. 0 where no chunk holds all."""
+        total, result = self.found, np.float32(0)
+        for term in filter(None, (sought.term, sought.second)):
+            frequency = self.frequency(term, sought.field)
+            if not frequency:
+                return 0.0
+            result += np.log(np.float32(1) + np.float32(total - frequency + 0.5) / np.float32(frequency + 0.5))
+        return float(result)
 
     def phrase(self, text: str) -> Positions:
         """The chunks that may contain the phrase: those that hold its stems at their distances. Unsorted."""
@@ -291,15 +221,14 @@ class Lexical:
         if not placed:
             return np.empty(0, np.int64)
         if len({position for position, _ in placed}) == 1:
-            query = tantivy.Query.term_query(self._schema, "text", placed[0][1])
+            query = tantivy.Query.term_query(self._schema, Field.TEXT, placed[0][1])
         else:
-            query = tantivy.Query.phrase_query(self._schema, "text", [(at - placed[0][0], term) for at, term in placed])
-        return self._hits(query, max(self._searcher.num_docs, 1))[0]
+            terms: list[str | tuple[int, str]] = [(at - placed[0][0], term) for at, term in placed]
+            query = tantivy.Query.phrase_query(self._schema, Field.TEXT, terms)
+        return self._hits(query)[0]
 
-    def _hits(self, query: tantivy.Query, limit: int) -> tuple[Positions, Scores, bool]:
-        """Positions and scores, best first, and whether that is all."""
-        limit = min(limit, max(self._searcher.num_docs, 1))
-        hits = self._searcher.search(query, limit, count=False).hits
+    def _hits(self, query: tantivy.Query) -> tuple[Positions, npt.NDArray[np.float32]]:
+        """The positions of all that match, and their scores."""
+        hits = self._searcher.search(query, max(self.found, 1), count=False).hits
         ids = self._searcher.fast_field_values("chunk", [address for _, address in hits])
-        scores = np.fromiter((score for score, _ in hits), np.float32, len(hits))
-        return np.array(ids, np.int64), scores, len(hits) < limit or limit == self._searcher.num_docs
+        return np.array(ids, np.int64), np.fromiter((score for score, _ in hits), np.float32, len(hits))

@@ -35,7 +35,7 @@ class Names:
         """The fields of a NamedEntity."""
         return {
             "id": f"{int(self._entities.ids.values[number]):016x}",
-            "type": self._entities.types[number],
+            "type": self._entities.type(number),
             "name": self.label(number),
         }
 
@@ -94,7 +94,7 @@ def entity_view(view: View, names: Names, documents: Documents, number: int) -> 
         named_in=tuple(
             EntityDocument(
                 document_id=documents.ids[rows[at]],
-                title=documents.titles[rows[at]],
+                title=documents.written_title(rows[at]),
                 chunks=int(counts[at]),
             )
             for at in np.lexsort((rows, -counts))[:MAX_DOCUMENTS]

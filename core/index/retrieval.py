@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from core.index.selection import best
 from core.index.view import View
 
 LEXICAL_SHARE = 0.6
@@ -62,13 +63,13 @@ def rank(view: View, lexical: Floats, dense: Floats, asked: Sequence[int], left:
     walked = bool(titled.any())
     walk = np.zeros(len(score))
     if walked:
-        score = score + TITLE_BONUS * titled
+        score[titled] += TITLE_BONUS
     seeds = _seeds(score, SEEDS)
     if walked and titled[seeds].any():
         seeds = seeds[titled[seeds]]
     if walked:
         # The last bits of a sum depend on its order, which hidden documents have a part in.
-        walk = np.round(_to_one(_walk(view, seeds, score[seeds] ** 2, asked)), 9)
+        walk = np.round(_to_one(view.graph.walk(seeds, score[seeds] ** 2, asked)), 9)
         score = walk + WALK_LEXICAL * lexical + WALK_DENSE * dense
     score = _follow(view, score, seeds, left)
     score = _follow(view, score, _seeds(score, FURTHER_SEEDS), left)
@@ -77,21 +78,14 @@ def rank(view: View, lexical: Floats, dense: Floats, asked: Sequence[int], left:
 
 def _follow(view: View, score: Floats, seeds: Positions, left: Left) -> Floats:
     """The scores once what the seeds lead to has come up towards them: never past them."""
-    reach = view.linked(seeds, score[seeds])
-    among = np.flatnonzero(reach > score)
+    among, reach = view.linked(seeds, score[seeds])
+    below = reach > score[among]
+    among, reach = among[below], reach[below]
     if len(among):
         share = LINK_SHARE + ANSWER_SHARE * _to_one(left(seeds, among))
         score = score.copy()
-        score[among] += share * (reach[among] - score[among])
+        score[among] += share * (reach - score[among])
     return score
-
-
-def _walk(view: View, seeds: Positions, weights: Floats, asked: Sequence[int]) -> Floats:
-    start = np.zeros(len(view.row))
-    start[seeds] = weights
-    named = np.zeros(len(view.titles))
-    named[list(asked)] = 1.0
-    return view.graph.walk(start, named)
 
 
 def _to_one(values: Floats) -> Floats:
@@ -100,15 +94,5 @@ def _to_one(values: Floats) -> Floats:
 
 
 def _seeds(score: Floats, count: int) -> Positions:
-    """The best chunks. Single precision adds in the order of the index's segments, so what differs by less is a tie and
-    falls to the earlier."""
-    return best(np.round(score, _TIE_DECIMALS), count)
-
-
-def best(values: Floats, count: int) -> npt.NDArray[np.int64]:
-    """The positions of the highest values above nought, highest first, of equals the earlier first."""
-    count = min(count, len(values))
-    if not count:
-        return np.empty(0, np.int64)
-    likely = np.flatnonzero((values > 0) & (values >= np.partition(values, -count)[-count]))
-    return likely[np.lexsort((likely, -values[likely]))][:count]
+    """The best chunks. Sums whose last bits differ are a tie, and that falls to the earlier."""
+    return best(score, count, _TIE_DECIMALS)

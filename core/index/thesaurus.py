@@ -28,34 +28,35 @@ class Thesaurus:
         self._table = table
         self._known: dict[str, Likes] = {}
 
+    def load(self) -> None:
+        """Read what the first look-up needs."""
+        _whole_words()
+
     def alike(self, text: str) -> Mapping[str, Likes]:
         """For stems of the text the stems of words like them, each with its likeness in 0..1, the most alike first."""
-        found: dict[str, Likes] = {}
+        words: dict[str, str] = {}
         for word in dict.fromkeys(words_of(text.lower())):
             stemmed = stems(word)
-            if len(stemmed) == 1 and word.isalpha() and stemmed[0] not in found:
-                found[stemmed[0]] = self._likes(word, stemmed[0])
-        return found
+            if len(stemmed) == 1 and word.isalpha():
+                words.setdefault(stemmed[0], word)
+        if len(self._known) + len(words) > _REMEMBERED_WORDS:
+            self._known.clear()
+        self._learn({word: stem for stem, word in words.items() if word not in self._known})
+        return {stem: self._known[word] for stem, word in words.items()}
 
-    def _likes(self, word: str, stem: str) -> Likes:
-        known = self._known.get(word)
-        if known is None:
-            if len(self._known) >= _REMEMBERED_WORDS:
-                self._known.clear()
-            known = self._known[word] = self._search(word, stem)
-        return known
-
-    def _search(self, word: str, stem: str) -> Likes:
+    def _learn(self, stem_of: Mapping[str, str]) -> None:
+        """Look words up, together: it costs a fraction of one by one."""
         held, vectors = _whole_words()
-        # One thread: BLAS's would spin for a product this small.
-        likeness = np.vecdot(vectors, unit(self._table.sums([word])[0, :_DIMENSIONS]))
-        likely = np.flatnonzero(likeness > LIKE)
-        likely = likely[np.argsort(-likeness[likely], kind="stable")][:MOST]
-        result: dict[str, float] = {}
-        for place in likely.tolist():
-            if held[place] != stem:
-                result.setdefault(held[place], float(likeness[place]))
-        return tuple(result.items())
+        for (word, stem), vector in zip(stem_of.items(), self._table.sums(list(stem_of)), strict=True):
+            # One thread: BLAS's would spin for a product this small.
+            likeness = np.vecdot(vectors, unit(vector[:_DIMENSIONS]))
+            likely = np.flatnonzero(likeness > LIKE)
+            likely = likely[np.argsort(-likeness[likely], kind="stable")][:MOST]
+            likes: dict[str, float] = {}
+            for place in likely.tolist():
+                if held[place] != stem:
+                    likes.setdefault(held[place], float(likeness[place]))
+            self._known[word] = tuple(likes.items())
 
 
 @cache

@@ -43,20 +43,19 @@ class EmbeddingTable:
         return "words-" + hashlib.blake2b(sizes.encode(), digest_size=8).hexdigest()
 
     @cached_property
-    def _halves(self) -> npt.NDArray[Any]:
-        """Mapped, not read: a page that no token needs costs nothing. Layout: safetensors' header, then the matrix."""
+    def _layout(self) -> tuple[int, tuple[int, int]]:
+        """Where the matrix begins, and its shape. Layout: safetensors' header, then the matrix."""
         with self._weights.open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
             (tensor,) = json.loads(file.read(header_bytes)).values()
         if tensor["dtype"] != "F16" or tensor["shape"][1] != DIMENSIONS:
             raise ValueError(f"{self._weights.name} is not a float16 table of {DIMENSIONS} dimensions")
-        offset = 8 + header_bytes + tensor["data_offsets"][0]
-        return np.asarray(np.memmap(self._weights, np.float16, "r", offset=offset, shape=tuple(tensor["shape"])))
+        return 8 + header_bytes + tensor["data_offsets"][0], tuple(tensor["shape"])
 
     @cached_property
     def _rows(self) -> Vectors:
-        """The same as single precision, filled in for the tokens that occur: zeroed pages cost nothing."""
-        return np.zeros(self._halves.shape, np.float32)
+        """The matrix as single precision, filled in for the tokens that occur: zeroed pages cost nothing."""
+        return np.zeros(self._layout[1], np.float32)
 
     @cached_property
     def _marks(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -64,7 +63,7 @@ class EmbeddingTable:
         which rows are filled in: those of stop words stay zero, so that they do not count."""
         vocabulary: dict[str, int] = self._tokenizer.get_vocab()
         tokens = np.fromiter(vocabulary.values(), np.intp, len(vocabulary))
-        opens, filled = np.zeros((2, len(self._halves)), np.bool_)
+        opens, filled = np.zeros((2, self._layout[1][0]), np.bool_)
         opens[tokens] = [piece.startswith("▁") for piece in vocabulary]
         filled[tokens] = [piece.lstrip("▁").lower() in STOP_WORDS for piece in vocabulary]
         return opens, filled
@@ -131,7 +130,10 @@ class EmbeddingTable:
         _, filled = self._marks
         fresh = tokens[~filled[tokens]]
         if len(fresh):
-            self._rows[fresh] = self._halves[fresh]
+            offset, width = self._layout[0], 2 * DIMENSIONS
+            with self._weights.open("rb") as file:
+                halves = [os.pread(file.fileno(), width, offset + token * width) for token in fresh.tolist()]
+            self._rows[fresh] = np.frombuffer(b"".join(halves), np.float16).reshape(-1, DIMENSIONS)
             filled[fresh] = True
 
 

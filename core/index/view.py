@@ -16,9 +16,9 @@ HUB_SHARE = 0.02
 """An entity in more than this share of the chunks leads everywhere; the walk does not pass it…"""
 HUB_FLOOR = 20
 """…unless it is in no more chunks than this."""
-STEPS = 4
-_WIDE = 2
-"""Where the walk stands at less than one in so many edges' sources, only these are looked at."""
+STEPS = 3
+_WIDE = 3
+"""Where the walk stands at less than one in so many sources, only their edges are looked at."""
 
 Weights = npt.NDArray[np.float64]
 
@@ -37,44 +37,49 @@ class View:
         # A title found in a text is a link only while a document of that title can be seen: a hidden document's title
         # must not tie visible chunks together.
         self.edges = edges.only((row[edges.chunk] >= 0) & ((edges.stated > 0) | titles[edges.entity]))
-        self.frequency = np.bincount(self.edges.entity, minlength=len(titles))
+        self.frequency = np.bincount(self.edges.entity, minlength=len(titles)).astype(np.int32)
 
     def titled(self, entities: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which chunk positions belong to documents with one of these titles."""
         mask = np.zeros(len(self.row), np.bool_)
-        if len(entities):
-            chunk, entity = self._title_edges
-            first = np.searchsorted(entity, entities)
-            mask[chunk[ranges(first, np.searchsorted(entity, entities, side="right") - first)]] = True
+        mask[self._titled_by(np.array(entities, np.int32))[0]] = True
         return mask
 
     def entities_of(self, positions: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The entities that these chunks name."""
-        wanted = positions.astype(
-            self.edges.chunk.dtype
-        )  # else the search would first copy all edges as the wider type
-        first = np.searchsorted(self.edges.chunk, wanted)
-        last = np.searchsorted(self.edges.chunk, wanted, side="right")
-        return np.unique(self.edges.entity[ranges(first, last - first)])
+        return np.unique(self._named_by(positions)[0])
 
-    def linked(self, seeds: npt.NDArray[Any], strength: Weights) -> Weights:
-        """How strongly each chunk's document is led to: the strength of the strongest of the `seeds` that mention its
-        title, for less the more chunks mention it. A chunk does not lead to its own document."""
-        found = np.zeros(len(self.row))
-        chunks, entities = self._title_edges
-        for seed, worth in zip(seeds.tolist(), strength.tolist(), strict=True):
-            named = self.edges.entity[
-                slice(*np.searchsorted(self.edges.chunk, np.array((seed, seed + 1), self.edges.chunk.dtype)))
-            ]
-            named = named[self.titles[named] & (self.frequency[named] <= self.hub)]
-            first = np.searchsorted(entities, named)
-            count = np.searchsorted(entities, named, side="right") - first
-            led = chunks[ranges(first, count)]
-            worths = worth * np.repeat(self._specificity(named), count)
-            other = self.row[led] != self.row[seed]
-            # A chunk has one title, so none is named twice.
-            found[led[other]] = np.maximum(found[led[other]], worths[other])
-        return found
+    def linked(self, seeds: npt.NDArray[Any], strength: Weights) -> tuple[npt.NDArray[Any], Weights]:
+        """The chunks whose documents the `seeds` lead to, ascending, and how strongly: the strength of the strongest
+        seed that mentions the document's title, for less the more chunks mention it. A chunk does not lead to its own
+        document."""
+        named, seed = self._named_by(seeds)
+        known = self.titles[named] & (self.frequency[named] <= self.hub)
+        named, seed = named[known], seed[known]
+        led, count = self._titled_by(named)
+        seed, worth = np.repeat(seed, count), np.repeat(strength[seed] * self._specificity(named), count)
+        other = self.row[led] != self.row[seeds[seed]]
+        chunks, place = np.unique(led[other], return_inverse=True)
+        strongest = np.zeros(len(chunks))
+        np.maximum.at(strongest, place, worth[other])
+        return chunks, strongest
+
+    def _titled_by(self, entities: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """The chunks of the documents with one of these titles, those of the first title first; and how many each
+        title has."""
+        chunks, titles = self._title_edges
+        first = np.searchsorted(titles, entities)
+        count = np.searchsorted(titles, entities, side="right") - first
+        return chunks[ranges(first, count)], count
+
+    def _named_by(self, positions: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """The entities that these chunks name, those of the first chunk first, each with its chunk's place among
+        them."""
+        # As another type they would be sought in a copy of all edges.
+        wanted = positions.astype(self.edges.chunk.dtype)
+        first = np.searchsorted(self.edges.chunk, wanted)
+        count = np.searchsorted(self.edges.chunk, wanted, side="right") - first
+        return self.edges.entity[ranges(first, count)], np.repeat(np.arange(len(wanted)), count)
 
     def _specificity(self, entities: npt.NDArray[Any]) -> Weights:
         """1 for an entity that one chunk mentions, and towards 0 the more do: idf as a share of the highest."""
@@ -92,12 +97,12 @@ class View:
         """Sorted by entity."""
         chunk, entity = self.edges.chunk[self.edges.title], self.edges.entity[self.edges.title]
         order = np.argsort(entity, kind="stable")
-        return chunk[order], entity[order].astype(np.int64)
+        return chunk[order], entity[order]
 
     @cached_property
     def first_chunk(self) -> npt.NDArray[Any]:
         """For each entity the first position that mentions it; -1 where a title alone ties it to chunks."""
-        result = np.full(len(self.titles), -1)
+        result = np.full(len(self.titles), -1, np.int32)
         stated = np.flatnonzero(self.edges.stated > 0)[::-1]
         result[self.edges.entity[stated]] = self.edges.chunk[stated]
         return result
@@ -118,6 +123,11 @@ class View:
     def graph(self) -> WalkGraph:
         return WalkGraph(self)
 
+    def prepare(self) -> None:
+        """Make what every ranking needs."""
+        self._title_edges  # noqa: B018 - is kept
+        self.graph  # noqa: B018 - is kept
+
 
 class WalkGraph:
     """The bipartite graph that the walk goes over: edges weighted by (1 + ln tf)(ln((N+1)/df) + 1), without entities
@@ -131,6 +141,7 @@ class WalkGraph:
         count = np.where(view.titles[kept.entity], np.maximum(kept.stated, kept.found), kept.stated).astype(np.float64)
         weight = np.where(kept.title, OWN_TITLE_WEIGHT, 1 + np.log(count))
         weight *= np.log((total + 1) / frequency[kept.entity]) + 1
+        self._passed = passed
         self._numbers = np.flatnonzero(passed)
         """The entities that take part, by their place in the graph."""
         entity = (np.cumsum(passed) - 1)[kept.entity]
@@ -139,19 +150,26 @@ class WalkGraph:
         of_chunk = np.bincount(chunk, weight, chunks)
         of_entity = np.bincount(entity, weight, entities)
         by_entity = np.argsort(entity, kind="stable")
-        self._to_entities = Spread(chunk, entity, weight / of_chunk[chunk], chunks, entities)
+        # A walk goes on half of the time, and else returns.
+        self._to_entities = Spread(chunk, entity, 0.5 * weight / of_chunk[chunk], chunks, entities)
         self._to_chunks = Spread(
-            entity[by_entity], chunk[by_entity], (weight / of_entity[entity])[by_entity], entities, chunks
+            entity[by_entity], chunk[by_entity], (0.5 * weight / of_entity[entity])[by_entity], entities, chunks
         )
 
-    def walk(self, seeds: npt.NDArray[Any], asked: npt.NDArray[Any], steps: int = STEPS) -> Weights:
-        """How often a walk that starts at the `seeds` chunks and returns to them and to the `asked` entities half of
-        the time comes by each chunk. Both are weights, scaled here to sum to 1."""
-        start, named = _share(seeds), _share(asked)[self._numbers]
-        chunks = start
+    def walk(self, seeds: npt.NDArray[Any], strength: Weights, asked: Sequence[int], steps: int = STEPS) -> Weights:
+        """How often a walk that starts at the `seeds` chunks, at each by its strength, and returns to them and to the
+        `asked` entities half of the time comes by each chunk."""
+        start = 0.5 * strength / strength.sum()
+        named = np.array(asked, np.int64)
+        named = named[self._passed[named]]
+        named = np.searchsorted(self._numbers, named)
+        chunks = np.zeros(self._to_chunks.targets)
+        chunks[seeds] = 2 * start
         for _ in range(steps):
-            entities = 0.5 * self._to_entities(chunks) + 0.5 * named
-            chunks = 0.5 * start + 0.5 * self._to_chunks(entities)
+            entities = self._to_entities(chunks)
+            entities[named] += 0.5 / max(len(asked), 1)
+            chunks = self._to_chunks(entities)
+            chunks[seeds] += start
         return chunks
 
 
@@ -170,21 +188,18 @@ class Spread:
         self._lengths = np.bincount(source, minlength=sources)
         self._first = np.cumsum(self._lengths) - self._lengths
         self._target, self._share = target, share
-        self._targets = targets
+        self.targets = targets
 
     def __call__(self, weights: Weights) -> Weights:
         """What arrives at each target. The order of the sums, and so their last bit, is that of the edges."""
-        at = np.flatnonzero(weights)
-        lengths = self._lengths[at]
-        if _WIDE * lengths.sum() < len(self._target):
+        stands = weights > 0
+        if _WIDE * np.count_nonzero(stands) < len(weights):
+            at = np.flatnonzero(stands)
+            lengths = self._lengths[at]
             edges = ranges(self._first[at], lengths)
-            carried = self._share[edges] * np.repeat(weights[at], lengths)
-            arrived = np.bincount(self._target[edges], carried, self._targets)
+            target, carried = self._target[edges], np.repeat(weights[at], lengths)
+            carried *= self._share[edges]
         else:
-            arrived = np.bincount(self._target, self._share * np.repeat(weights, self._lengths), self._targets)
-        return np.asarray(arrived, np.float64)
-
-
-def _share(weights: npt.NDArray[Any]) -> Weights:
-    total = weights.sum()
-    return weights.astype(np.float64) / total if total else weights.astype(np.float64)
+            target, carried = self._target, np.repeat(weights, self._lengths)
+            carried *= self._share
+        return np.asarray(np.bincount(target, carried, self.targets), np.float64)

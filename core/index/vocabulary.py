@@ -65,9 +65,10 @@ class Vocabulary:
         """The numbers of words that were learned, shape (n)."""
         return np.fromiter(map(self._number.__getitem__, words), np.int32, len(words))
 
-    def stems(self, numbers: Numbers) -> int:
-        """How many stems these words have together."""
-        return int(self._stems.values[numbers].sum())
+    def stems(self, numbers: Numbers) -> npt.NDArray[np.int32]:
+        """How many stems each of these words has, shape (n)."""
+        stems: npt.NDArray[np.int32] = self._stems.values[numbers]
+        return stems
 
     def hashes(self, numbers: Numbers) -> npt.NDArray[np.uint64]:
         """A hash of each word's lower case, shape (n)."""

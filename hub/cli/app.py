@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from core.errors import AimeError, ConfigError, InvalidInput, PluginError
+from core.memory import keep_little
 from hub.cli import (
     audit,
     config,
@@ -83,6 +84,7 @@ def main() -> NoReturn:
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # else it says of every change that there was one
     collect_rarely()
     switch_often()
+    keep_little()
     try:
         app(prog_name="aime")
     except (ConfigError, InvalidInput, PluginError) as error:

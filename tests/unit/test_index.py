@@ -351,3 +351,27 @@ def test_an_index_of_another_store_is_noticed(filled: tuple[Path, GraphLog]) -> 
     other.put("d0", "Quite another text.")
     with pytest.raises(StoreCorrupt):
         indexed(other.entries, directory)
+
+
+def test_what_the_first_question_would_wait_for_can_be_done_before_it(log: GraphLog) -> None:
+    log.put("title", "A bridge.", {"title": "Ada Bridge"})
+    for number in range(10):
+        log.put(f"d{number}", f"Number {number} leads to the Ada Bridge.")
+    prepared, asked = indexed(log.entries), indexed(log.entries)
+    prepared.prepare(least=11)
+    assert prepared.entities("", 1_000, OPERATOR) == asked.entities("", 1_000, OPERATOR)
+    assert prepared.search(Question("Ada Bridge 7")) == asked.search(Question("Ada Bridge 7"))
+
+
+@pytest.mark.parametrize("viewer", [OPERATOR, EVERYONE])
+def test_an_answer_that_is_judged_while_the_log_goes_on_leaves_no_trace_in_the_next(
+    log: GraphLog, viewer: Viewer
+) -> None:
+    log.put("a", "Ada Lovelace wrote notes.")
+    log.put("b", "Ada Lovelace met Charles Babbage.")
+    index = indexed(log.entries[:1])
+    ranking = index.search(Question("Who wrote notes?", viewer=viewer))
+    index.apply(log.entries[1:])
+    index.words(viewer, ranking).idf(["ada", "babbag"])
+    question = Question("Who met Charles Babbage?", viewer=viewer)
+    assert index.search(question) == indexed(log.entries).search(question)
