@@ -61,8 +61,8 @@ async def hostile(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> 
             await reader.readuntil(b"\r\n\r\n")
             await answer(writer)
             await reader.read()  # until the client gives up
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the loop's end cancels what it left open, and would log that as a defect
         finally:
             writer.close()
 

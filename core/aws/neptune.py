@@ -129,6 +129,12 @@ class NeptuneClient:
         self._room -= 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._submit, step.bytecode)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # It was still waiting for a thread when the client was closed.
+            raise GraphServerUnavailable(f"the client of {self.url} is closed") from None
         finally:
             self._room += 1
 
@@ -163,6 +169,8 @@ class NeptuneClient:
 
     def _take(self) -> Connection | None:
         with self._lock:
+            if self._closed:
+                raise GraphServerUnavailable(f"the client of {self.url} is closed")
             if not self._idle:
                 return None
             connection = self._idle.pop()
@@ -184,7 +192,10 @@ class NeptuneClient:
         connection = Connection(self.url, timeout=self._timeout, sign=sign, tls=self._tls)
         with self._lock:
             self._busy.add(connection)
+            closed = self._closed
         try:
+            if closed:
+                raise GraphServerUnavailable(f"the client of {self.url} is closed")  # noqa: TRY301
             connection.open()
         except BaseException:
             self._give_back(connection, sound=False)

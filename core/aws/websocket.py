@@ -42,9 +42,19 @@ class Transport(AiohttpTransport):  # type: ignore[misc]  # gremlinpython is not
     def __init__(self, *, timeout: float, **options: Any) -> None:
         super().__init__(read_timeout=timeout, write_timeout=timeout, **options)
         self._timeout = timeout
+        self._aborted = False
 
     def connect(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        self._go_on()
         self._loop.run_until_complete(self._open(url, headers))
+
+    def write(self, message: bytes) -> None:
+        self._go_on()
+        super().write(message)
+
+    def read(self) -> object:
+        self._go_on()
+        return super().read()
 
     async def _open(self, url: str, headers: Mapping[str, str] | None) -> None:
         limit = aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS)
@@ -59,9 +69,17 @@ class Transport(AiohttpTransport):  # type: ignore[misc]  # gremlinpython is not
             raise
 
     def abort(self) -> None:
-        """From another thread: whatever is under way ends with CancelledError."""
+        """From another thread: whatever is under way ends with CancelledError, and nothing begins any more.
+
+        The flag comes first: a call that did not see it makes its task before the loop comes to the cancelling.
+        """
+        self._aborted = True
         with suppress(RuntimeError):  # it is closed already
             self._loop.call_soon_threadsafe(self._cancel)
+
+    def _go_on(self) -> None:
+        if self._aborted:
+            raise ConnectionAbortedError("the client is closed")
 
     def _cancel(self) -> None:
         for task in asyncio.all_tasks(self._loop):

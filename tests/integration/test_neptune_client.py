@@ -103,7 +103,8 @@ async def test_a_call_past_the_bound_is_refused_at_once() -> None:
         with pytest.raises(GraphServerUnavailable, match="too many"):
             await client.get_vertex("x")
         await client.close()
-        await asyncio.gather(*calls, return_exceptions=True)
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [GraphServerUnavailable] * 2, "also the one that waited for a thread"
 
 
 def aws_session() -> Session:
