@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.corpus import choose
-from benchmarks.figures import FIGURES, Bench, Figure
+from benchmarks.figures import FIGURES, Bench, Figure, Unmeasured
 from benchmarks.process import BUILD
 
 QUICK_PASSAGES = 400
@@ -41,7 +41,10 @@ def main() -> int:
         found = []
         for figure in figures:
             with console.status(figure.__name__.replace("_", " ")):
-                found.append(figure(bench))
+                try:
+                    found.append(figure(bench))
+                except Unmeasured as reason:
+                    console.print(f"skipped: {figure.__name__}: {reason}")
     return report(found, options.output, judged=not options.quick)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks import serving
+from benchmarks import projection, serving
 from benchmarks.corpus import Corpus, grow
 from benchmarks.plot import draw
 from benchmarks.process import measured, memory
@@ -56,6 +56,10 @@ class Figure:
             "ratio": self.ratio,
             "floor": self.floor,
         }
+
+
+class Unmeasured(Exception):
+    """What a figure is compared with is not there; the reason says how to have it."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,25 @@ class Bench:
             with serving.hub(self.store) as server:
                 seconds.append(server.seconds)
         return median(seconds), idle
+
+    @cached_property
+    def projections(self) -> list[dict[str, float]]:
+        """For each round: edges a second of the projection, and of a bare loop. Raises Unmeasured."""
+        address = projection.server()
+        if address is None:
+            raise Unmeasured("there is no Gremlin server: `make services` installs and starts it")
+        host, port = address
+        return [
+            measured(
+                "projection",
+                "rates",
+                documents=self.corpus.documents,
+                store=self._folder(f"projection-{number}") / "aime.db",
+                host=host,
+                port=port,
+            )
+            for number in range(self.rounds)
+        ]
 
     @cached_property
     def growth(self) -> dict[int, dict[str, Any]]:
@@ -238,6 +261,12 @@ def idle_memory(bench: Bench) -> Figure:
     )
 
 
+def projected(bench: Bench) -> Figure:
+    """The graph written to a Gremlin server, beside a loop that sends the same upserts from memory."""
+    found = sorted(bench.projections, key=lambda each: each["hub"] / each["limit"])[bench.rounds // 2]
+    return Figure("projection, edges written", found["hub"], "edges/s", found["limit"], 0.7)
+
+
 FIGURES: Sequence[Callable[[Bench], Figure]] = (
     ingest,
     ingest_memory,
@@ -253,6 +282,7 @@ FIGURES: Sequence[Callable[[Bench], Figure]] = (
     index_memory,
     start,
     idle_memory,
+    projected,
 )
 
 

@@ -143,6 +143,25 @@ class CommitConflict(StoreError):
         super().__init__(f"{len(document_ids)} document(s) changed while they were being prepared")
 
 
+class GraphServerError(AimeError):
+    """A Gremlin server, Neptune or another, refused or failed a traversal. Sending it again changes nothing."""
+
+    code = "graph_server_error"
+
+
+class GraphServerUnavailable(GraphServerError):
+    """The Gremlin server cannot be reached, does not answer in time, is busy, or answers what is no Gremlin. Upserts
+    and deletes by id may be sent again."""
+
+    code = "graph_server_unavailable"
+
+
+class GraphServerConflict(GraphServerUnavailable):
+    """Another transaction changed the same vertices at the same time (`ConcurrentModificationException`)."""
+
+    code = "graph_server_conflict"
+
+
 class Unauthorized(AimeError):
     """No API key, or one that is unknown, expired or revoked."""
 

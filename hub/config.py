@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
 from pydantic import (
@@ -34,6 +35,7 @@ from hub.toml_table import Table
 
 DEFAULT_EVERY = timedelta(minutes=15)
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+TABLES = ("hub", "connectors", "projection")
 RESERVED_NAMES = frozenset({"api", "cli", "hub", "callback"})
 """Origins and endpoints of the hub's own: an instance of that name would prune or receive what is not its own."""
 
@@ -99,6 +101,38 @@ class HubSettings(BaseModel):
     """How long a replaced or deleted document can still be read with `as_of_version`."""
     drain_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     callbacks: CallbackSettings = CallbackSettings()
+
+
+def _check_graph_url(value: str) -> str:
+    parts = urlsplit(value)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    fits = parts.scheme in {"ws", "wss"} and parts.hostname and port != 0 and parts.path in {"", "/", "/gremlin"}
+    if not fits or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError('must be ws://HOST:PORT/gremlin or wss://…, such as "ws://127.0.0.1:8182/gremlin"')
+    return value
+
+
+class ProjectionSettings(BaseModel):
+    """The `[projection]` table: the graph as vertices and edges in a TinkerPop server, which it has for itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: Annotated[str, AfterValidator(_check_graph_url)]
+    region: Annotated[str, Field(min_length=1)] | None = None
+    """AWS region of a Neptune cluster with IAM authentication: requests are signed with the usual credentials."""
+    chunks: bool = True
+    """Whether chunks are vertices; without, documents mention entities themselves."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    """For one request."""
+
+    @property
+    def address(self) -> tuple[str, int, bool]:
+        """Host, port, and whether it is TLS."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 8182, parts.scheme == "wss"
 
 
 def _prune_interval(value: object) -> object:
@@ -179,6 +213,7 @@ class Config:
     path: Path | None = None
     hub: HubSettings = field(default_factory=HubSettings)
     connectors: Mapping[str, InstanceSettings] = field(default_factory=dict)
+    projection: ProjectionSettings | None = None
     overridden: HubSettings | None = None
     """What the file says of the hub, where the command line said otherwise."""
 
@@ -222,19 +257,21 @@ def read_config(path: Path | str) -> tuple[Config, list[ConfigError]]:
         root = Table.load(Path(path))
     except ConfigError as error:
         return Config(path=Path(path)), [error]
-    errors: list[ConfigError] = [
-        root.unknown(key, ("hub", "connectors")) for key in root.values if key not in ("hub", "connectors")
-    ]
+    errors: list[ConfigError] = [root.unknown(key, TABLES) for key in root.values if key not in TABLES]
     hub = HubSettings()
+    projection: ProjectionSettings | None = None
     connectors: dict[str, InstanceSettings] = {}
     with collecting(errors):
         hub = root.sub("hub").validate(HubSettings)
+    if "projection" in root.values:
+        with collecting(errors):
+            projection = root.sub("projection").validate(ProjectionSettings)
     with collecting(errors):
         tables = root.sub("connectors")
         for name in tables.values:
             with collecting(errors):
                 connectors[name] = _instance(name, tables.sub(name), errors)
-    return Config(path=Path(path), hub=hub, connectors=connectors), in_order(errors)
+    return Config(path=Path(path), hub=hub, connectors=connectors, projection=projection), in_order(errors)
 
 
 def _instance(name: str, table: Table, errors: list[ConfigError]) -> InstanceSettings:
@@ -307,6 +344,7 @@ def config_schema(specs: Iterable[ConnectorSpec]) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "hub": hub,
+            "projection": ProjectionSettings.model_json_schema(),
             "connectors": {
                 "type": "object",
                 "propertyNames": {"pattern": f"^{_INSTANCE_NAME.pattern}$", "not": {"enum": sorted(RESERVED_NAMES)}},

@@ -25,6 +25,7 @@ from hub.instance import Instance, InstanceState, InstanceStatus, RunReport, des
 from hub.net import Network
 from hub.notify import CALLBACK, Callbacks, Dispatcher, Endpoint
 from hub.plugins import Plugins
+from hub.projection import ProjectionRunner
 from hub.quarantine import Quarantine
 from hub.reload import ConfigFollower
 from hub.runners.consume import ConsumeRunner
@@ -97,6 +98,9 @@ class Hub:
         self.plugins = plugins or Plugins()
         self.network = network or Network()
         self.dispatcher = Dispatcher(service)
+        self.projection: ProjectionRunner | None = None
+        if config.projection is not None and drive is None:
+            self.projection = ProjectionRunner(service, config.projection)
         self.quarantine = Quarantine(service)
         self.asking = Asking(service, self.answering)
         self.journal = JournalWorker(service, self.quarantine, self.asking, now=now, written=self.dispatcher.wake)
@@ -143,6 +147,8 @@ class Hub:
         self._supervisor.start("notifications", self.dispatcher.run)
         self._supervisor.start("journal", self.journal.run)
         self._supervisor.start("history", self._collect_history)
+        if self.projection is not None:
+            self._supervisor.start("projection", self.projection.run)
         if self.config.path is not None:
             self._follower = ConfigFollower(self.config.path, self.reload)
             self._supervisor.start("configuration", self._follower.run)
@@ -166,6 +172,8 @@ class Hub:
                 running.instance.stop()
             self.journal.stop()
             self.dispatcher.stop()
+            if self.projection is not None:
+                self.projection.stop()
         return self._deadline
 
     async def _drain(self) -> None:
@@ -257,6 +265,8 @@ class Hub:
             configured = await asyncio.to_thread(self._configure, config)
             if config.hub != self.config.hub_in_file:
                 log.warning("the [hub] table was edited; it takes effect at the next start")
+            if config.projection != self.config.projection:
+                log.warning("the [projection] table was edited; it takes effect at the next start")
             paused = await self._paused()  # whatever may fail comes before the first instance is stopped
             deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
             gone = [name for name, running in self._running.items() if _edited(running.instance, configured.get(name))]
@@ -266,7 +276,7 @@ class Hub:
                 del self._running[name]
             for name in added:
                 self._running[name] = Running(self._create(*configured[name]))
-            self.config = replace(config, hub=self.config.hub, overridden=config.hub)
+            self.config = replace(config, hub=self.config.hub, projection=self.config.projection, overridden=config.hub)
             self._restore_pauses(paused)
             for name in added:
                 if not self._supervisor.stopping:

@@ -155,6 +155,14 @@ class Metrics:
         self.index_lag = Gauge(
             "aime_index_lag_versions", "Versions that the search index is behind the log.", registry=registry
         )
+        self.projection_lag = Gauge(
+            "aime_projection_lag_versions",
+            "Versions that the projection on the graph server is behind the log.",
+            registry=registry,
+        )
+        self.projection_failing = Gauge(
+            "aime_projection_failing", "1 while the graph server of the projection refuses or fails.", registry=registry
+        )
         self.queue = Gauge(
             "aime_queue_documents", "Documents waiting for the writer to commit them.", registry=registry
         )

@@ -25,6 +25,7 @@ from hub.cli import (
     gc,
     ingest,
     keys,
+    projection,
     query,
     run,
 )
@@ -73,6 +74,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(projection.app, name="projection")
 
 
 def main() -> NoReturn:

@@ -77,6 +77,7 @@ def _examine(config: Path | None, store: str | None) -> Iterator[Finding]:
         yield from _connectors(path, url)
     if file.exists():
         yield from _endpoints(url)
+        yield from _projection(path, url)
 
 
 # ---------------------------------------------------------------- the machine
@@ -193,6 +194,26 @@ def _endpoints(store: str) -> Iterator[Finding]:
             yield Finding("endpoint", "warning", f"{name}: {waiting}", advice)
         else:
             yield Finding("endpoint", "ok", f"{name}: {waiting}")
+
+
+def _projection(path: Path | None, store: str) -> Iterator[Finding]:
+    """Only where one is configured."""
+    from hub.cli.projection import lag_of
+    from hub.config import read_config
+
+    settings = read_config(path)[0].projection if path is not None else None
+    if settings is None:
+        return
+    try:
+        version, head = asyncio.run(lag_of(Place(store=store), settings))
+    except AimeError as error:
+        advice = "see that it runs and that its address is right; the hub catches up by itself"
+        yield Finding("projection", "warning", f"{settings.url}: {error.message}", advice)
+        return
+    if version is None:
+        yield Finding("projection", "warning", f"{settings.url} holds no projection", "a running hub writes it")
+        return
+    yield Finding("projection", "ok", f"{settings.url}: {max(0, head - version):,} versions behind the log")
 
 
 # ---------------------------------------------------------------- the store

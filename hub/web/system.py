@@ -48,6 +48,9 @@ async def metrics(call: Call) -> web.StreamResponse:
     head = await service.head()
     site.metrics.graph_version.set(head)
     site.metrics.index_lag.set(max(0, head - service.index_version))
+    if (projection := site.hub.projection) is not None:
+        site.metrics.projection_lag.set(max(0, head - projection.version))
+        site.metrics.projection_failing.set(projection.error is not None)
     site.metrics.queue.set(service.queued)
     site.metrics.in_flight.set(site.in_flight)
     site.metrics.body_bytes.set(site.budget.held)

@@ -122,6 +122,11 @@ class HubProcess:
         return self._process
 
     @property
+    def url(self) -> str:
+        """Where it was last seen to take work."""
+        return self._url
+
+    @property
     def pid(self) -> int:
         return self.process.pid
 

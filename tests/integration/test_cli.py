@@ -473,7 +473,7 @@ def test_a_broken_configuration_stops_a_command_with_exit_code_2(aime: Run, fold
 
 def test_config_schema_describes_the_hub_and_each_installed_kind(aime: Run) -> None:
     schema = aime("config", "schema").json
-    assert {"hub", "connectors"} == set(schema["properties"])
+    assert {"hub", "connectors", "projection"} == set(schema["properties"])
     assert "webhook" in schema["$defs"]
 
 

@@ -146,6 +146,10 @@ kind = "webhook"
         ('[hub]\nlanguage = "the usual one"', 2, "must name a language"),
         ('[connectors.a]\nkind="feed"\nanswers.form = "poem"', 3, "'support' or 'research'"),
         ('[connectors.a]\nkind="feed"\nanswers.sources = ["a"]', 3, "answers.form"),
+        ('[projection]\nurl = "http://graph:8182"', 2, "ws://127.0.0.1:8182/gremlin"),
+        ('[projection]\nurl = "ws://user:secret@graph:8182/gremlin"', 2, "projection.url"),
+        ('[projection]\nurl = "ws://graph:8182"\nchunk = true', 3, "chunks"),
+        ("[projection]\nchunks = true", 1, "projection.url"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(write: Write, text: str, line: int, words: str) -> None:

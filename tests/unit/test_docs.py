@@ -22,7 +22,7 @@ from pydantic_core import PydanticUndefined
 from core.errors import ConfigError
 from hub import sdk
 from hub.cli.app import app
-from hub.config import HubSettings, InstanceOptions, load_config
+from hub.config import HubSettings, InstanceOptions, ProjectionSettings, load_config
 from hub.plugins import Plugins
 from hub.sdk import format_duration, hooks
 from hub.sdk.contract import Event
@@ -159,7 +159,7 @@ def test_the_default_configuration_is_right_and_so_are_its_examples(
 ) -> None:
     text = (ROOT / "plugins.toml").read_text()
     assert Plugins().check(load_config(ROOT / "plugins.toml")) == []
-    examples = re.sub(r"^# (?=\[connectors|\w+(\.\w+)* = )", "", text, flags=re.MULTILINE)
+    examples = re.sub(r"^# (?=\[connectors|\[projection|\w+(\.\w+)* = )", "", text, flags=re.MULTILINE)
     assert examples.count("\n[connectors.") == 3
     monkeypatch.setenv("CRM_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
     file = tmp_path / "plugins.toml"
@@ -217,6 +217,7 @@ def written(default: Any) -> str:
     ("model", "prefix", "heading"),
     [
         (HubSettings, "hub.", "### The hub"),
+        (ProjectionSettings, "projection.", "### The projection"),
         (InstanceOptions, "", "### Every connector"),
         *((spec.config, "", f'### kind = "{spec.kind}"') for spec in Plugins().specs()),
     ],

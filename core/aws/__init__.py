@@ -1,0 +1,1 @@
+"""Clients of AWS services that the core itself speaks to."""
