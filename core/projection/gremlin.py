@@ -15,7 +15,7 @@ from gremlin_python.process.graph_traversal import GraphTraversal, __
 from gremlin_python.process.traversal import Direction, Merge, T
 
 from core.aws.neptune import NeptuneClient, g
-from core.errors import GraphServerConflict
+from core.errors import GraphServerConflict, GraphServerError
 from core.projection.elements import CHUNK, DOCUMENT, ENTITY, Edge, Elements, Properties, Vertex
 
 STEP_BUDGET = 2_000
@@ -25,6 +25,7 @@ CONFLICT_TRIES = 8
 LABELS = (DOCUMENT, CHUNK, ENTITY)
 MARKER = "aime:projection"
 """The vertex that says which projection the server holds, and up to which version."""
+UNFINISHED = "unfinished"
 
 Element = TypeVar("Element", Vertex, Edge)
 
@@ -61,10 +62,19 @@ class GremlinGraph:
         await self._each(pieces(entity_ids), lambda ids: g.V(*ids).where(__.not_(__.both_e())).drop())
 
     async def clear(self) -> None:
-        """Drop all vertices of a projection, and the marker first."""
-        await self._send(g.V(MARKER).drop())
-        while await self._send(g.V().has_label(*LABELS).limit(1).id_()):
+        """Drop all vertices of a projection, having unmarked it first. Raises GraphServerError where there are such
+        vertices and never was a marker: they are somebody else's."""
+        if not await self._send(g.V(MARKER).id_()) and await self._holds_any():
+            raise GraphServerError(
+                "the graph server holds documents, chunks or entities that no hub has projected; "
+                "name a server of the projection's own, or empty this one"
+            )
+        await self.unmark()
+        while await self._holds_any():
             await self._send(g.V().has_label(*LABELS).limit(STEP_BUDGET).drop())
+
+    async def _holds_any(self) -> bool:
+        return bool(await self._send(g.V().has_label(*LABELS).limit(1).id_()))
 
     async def marker(self) -> tuple[str, int] | None:
         """Which projection the server holds, and up to which graph version; None where it holds none."""
@@ -76,13 +86,15 @@ class GremlinGraph:
 
     async def mark(self, generation: str, version: int) -> None:
         # One value that is replaced whole, so that no reader sees a version with another's generation.
-        marker = Vertex(MARKER, "projection", (("state", f"{generation} {version}"),))
-        await self.clear_properties([MARKER])
-        await self._send(_merge_vertices([marker]))
+        await self._mark(f"{generation} {version}")
 
     async def unmark(self) -> None:
-        """Whoever follows the log into this server rebuilds all."""
-        await self._send(g.V(MARKER).drop())
+        """Whoever follows the log into this server rebuilds all. The marker stays: what is there is a projection's."""
+        await self._mark(UNFINISHED)
+
+    async def _mark(self, state: str) -> None:
+        await self.clear_properties([MARKER])
+        await self._send(_merge_vertices([Vertex(MARKER, "projection", (("state", state),))]))
 
     async def count_vertices(self) -> dict[str, int]:
         """By label."""

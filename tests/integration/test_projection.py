@@ -241,3 +241,13 @@ async def test_a_conflict_is_tried_again_and_another_error_is_not() -> None:
     answers[:] = [GraphServerUnavailable("down"), [7]]
     with pytest.raises(GraphServerUnavailable):
         await retry_conflicts(send)
+
+
+async def test_a_graph_that_no_hub_projected_is_left_alone(
+    client: NeptuneClient, service: GraphService, projection: Projection
+) -> None:
+    await service.process_document(document_id="a", content="Ulm is on the Danube.")
+    await client.add_vertex("document", {"title": "somebody else's"})
+    with pytest.raises(GraphServerError, match="no hub has projected"):
+        await projection.step()
+    assert await client.query(g.V().values("title")) == ["somebody else's"]
