@@ -155,7 +155,7 @@ def _connectors(path: Path, store: str) -> Iterator[Finding]:
     from hub.cli.fleet import open_fleet
 
     async def check_all() -> list[tuple[str, bool, str]]:
-        async with open_fleet(Place(store=store), path) as fleet:
+        async with open_fleet(Place(store=store, config=path)) as fleet:
             names = [each["name"] for each in await fleet.list()]
             found = [(name, await fleet.check(name)) for name in names]
         return [(name, health["ok"], health["detail"]) for name, health in found]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -14,9 +13,9 @@ import aiohttp
 from core.errors import ConfigError
 from hub.cli.local import ACTOR
 from hub.cli.opening import open_place
-from hub.cli.options import Place, config_path
+from hub.cli.options import Place
 from hub.cli.remote import RemoteTarget
-from hub.config import Config, load_config
+from hub.config import load_config
 from hub.runtime import Hub
 from hub.web.admin.connectors import ConnectorItem
 
@@ -42,7 +41,7 @@ class Fleet(Protocol):
 
 
 @asynccontextmanager
-async def open_fleet(place: Place, config: Path | None, *, drive: str | None = None) -> AsyncIterator[Fleet]:
+async def open_fleet(place: Place, *, drive: str | None = None) -> AsyncIterator[Fleet]:
     """The connectors at `place`; where no hub runs, `drive` names the one that may read its source.
 
     Raises ConfigError for a configuration that is not there or not right.
@@ -52,20 +51,15 @@ async def open_fleet(place: Place, config: Path | None, *, drive: str | None = N
             if isinstance(opened, RemoteTarget):
                 yield RemoteFleet(opened)
         return
-    settings = _load(config).override(store=place.store)
+    if place.config is None:
+        raise ConfigError("there is no plugins.toml here; name the configuration with --config")
+    settings = load_config(place.config).override(store=place.store)
     async with open_place(place) as opened:
         if isinstance(opened, RemoteTarget):
             yield RemoteFleet(opened)
             return
         async with Hub(settings, service=opened, drive=[drive] if drive else []) as hub:
             yield LocalFleet(hub)
-
-
-def _load(config: Path | None) -> Config:
-    path = config_path(config)
-    if path is None:
-        raise ConfigError("there is no plugins.toml here; name the configuration with --config")
-    return load_config(path)
 
 
 class LocalFleet:

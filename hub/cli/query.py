@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import print_json
 
 if TYPE_CHECKING:
     from core.model import Answer
 
 
+@at_place
 def query(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The question.")],
     filters: Annotated[
@@ -32,10 +33,8 @@ def query(
             help="Prefer the newest of equally relevant documents. [if the question asks for the latest]",
         ),
     ] = None,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Ask the graph. Prints the answer, how well it is grounded, and the sentences that it stands on.
@@ -43,7 +42,6 @@ def query(
     An abstention is an answer too: the exit code is 0.
     """
     wanted = _parse_filters(filters)
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     answer = asyncio.run(_ask(place, text, {"filters": wanted, "top_k": top_k, "as_of": as_of, "newest": newest}))
     if as_json:
         print_json(answer.model_dump(mode="json"))

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from hub.cli import main
-from hub.cli.options import Place
+from hub.cli.options import DEFAULT_CONFIG, Place
 
 DOCUMENTS = [
     {"document_id": "1", "content": "The Amazon is the largest river. It flows through Brazil.", "metadata": {}},
@@ -235,13 +235,13 @@ def test_options_come_before_the_environment_and_that_before_the_configuration(
 
     assert place() == Place("sqlite:aime.db")
     (folder / "plugins.toml").write_text('[hub]\nstore = "sqlite:configured.db"\nmax_content_bytes = 1000\n')
-    assert place() == Place("sqlite:configured.db", max_content_bytes=1000)
+    assert place() == Place("sqlite:configured.db", max_content_bytes=1000, config=DEFAULT_CONFIG)
     monkeypatch.setenv("AIME_STORE", "sqlite:environment.db")
-    assert place() == Place("sqlite:environment.db", max_content_bytes=1000)
+    assert place() == Place("sqlite:environment.db", max_content_bytes=1000, config=DEFAULT_CONFIG)
     monkeypatch.setenv("AIME_URL", "http://hub")
     monkeypatch.setenv("AIME_API_KEY", "aime_1_2")
     assert place() == Place("", "http://hub", "aime_1_2")
-    assert place(store="sqlite:option.db") == Place("sqlite:option.db", max_content_bytes=1000)
+    assert place(store="sqlite:option.db") == Place("sqlite:option.db", max_content_bytes=1000, config=DEFAULT_CONFIG)
     assert place(url="http://option") == Place("", "http://option", "aime_1_2")
 
 
