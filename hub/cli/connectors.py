@@ -87,8 +87,11 @@ def run(
     if as_json:
         print_json(report)
     else:
-        counts = ", ".join(f"{report[what]:,} {what}" for what in ("processed", "unchanged", "deleted", "rejected"))
-        typer.echo(f"{name}: {counts}.")
+        counts = {what: report[what] for what in ("processed", "unchanged", "deleted", "rejected")}
+        if any(counts.values()):
+            typer.echo(f"{name}: {', '.join(f'{number:,} {what}' for what, number in counts.items())}.")
+        elif not report["error"]:
+            typer.echo(f"{name}: its source has nothing new since the last run.")
         if report["error"]:
             warn(f"{name}: ended early: {report['error']}")
     if report["error"] or report["rejected"]:

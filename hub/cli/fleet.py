@@ -11,6 +11,7 @@ from urllib.parse import quote
 import aiohttp
 
 from core.errors import ConfigError
+from core.model import OPERATOR
 from hub.cli.local import ACTOR
 from hub.cli.opening import open_place
 from hub.cli.options import Place
@@ -18,6 +19,7 @@ from hub.cli.remote import RemoteTarget
 from hub.config import load_config
 from hub.runtime import Hub
 from hub.web.admin.connectors import ConnectorItem
+from hub.web.body import validate
 
 Json = dict[str, Any]
 
@@ -38,6 +40,10 @@ class Fleet(Protocol):
     async def pause(self, name: str) -> Json: ...
 
     async def resume(self, name: str) -> Json: ...
+
+    async def ask(self, name: str, asked: Json) -> Json:
+        """What the connector answers to what `POST /ask/{connector}` takes."""
+        ...
 
 
 @asynccontextmanager
@@ -85,6 +91,11 @@ class LocalFleet:
         await self._hub.resume(name, actor=ACTOR)
         return self._item(name)
 
+    async def ask(self, name: str, asked: Json) -> Json:
+        asking = self._hub.asking
+        answer = await asking.ask(name, validate(asking.form(name), asked), viewer=OPERATOR, actor=ACTOR)
+        return answer.model_dump(mode="json")
+
     def _item(self, name: str) -> Json:
         return ConnectorItem.of(self._hub.instances[name]).model_dump(mode="json")
 
@@ -112,6 +123,10 @@ class RemoteFleet:
 
     async def resume(self, name: str) -> Json:
         return await self._do(name, "resume")
+
+    async def ask(self, name: str, asked: Json) -> Json:
+        answer: Json = await self._hub.json("POST", f"/ask/{quote(name, safe='')}", json=asked)
+        return answer
 
     async def _do(self, name: str, action: str, **options: Any) -> Json:
         done: Json = await self._hub.json("POST", f"/admin/connectors/{quote(name, safe='')}/{action}", **options)

@@ -41,8 +41,7 @@ def ingest(
         typer.echo(
             f"{count(summary['documents'], 'document', 'documents')} in {summary['seconds']:.1f} s ({rate:,.0f}/s):"
             f" {summary['processed']:,} processed, {summary['unchanged']:,} unchanged,"
-            f" {summary['rejected']:,} rejected."
-            + (f" The graph is at version {summary['graph_version']:,}." if summary["processed"] else "")
+            f" {summary['rejected']:,} rejected. The graph is at version {summary['graph_version']:,}."
         )
     if summary["rejected"]:
         raise typer.Exit(1)
