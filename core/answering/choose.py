@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from core.answering.evidence import Evidence, Kind, Sentence
+from core.answering.evidence import UNSPOKEN, Evidence, Kind, Sentence
 from core.naming import normalise
 
 MAX_SENTENCES = 4
 _SHORT = 8
 """A sentence of fewer words rarely says enough alone; the next one comes with it."""
+_OPENING = (":", "\uff1a")
 _ALIKE = 0.6
 _NEW_COVERAGE = 0.25
 """The share of the question that a further sentence must add."""
@@ -85,7 +86,7 @@ def _section(evidence: Evidence, most: int) -> list[Sentence]:
     )
     if not ordered:
         return []
-    chosen = [ordered[0], *_following(evidence, ordered[0])]
+    chosen = next((opened for opened in _opened(evidence, ordered) if opened), ordered[:1])
     missing = evidence.asked.difference(chosen[0].passage.title, *(s.own | s.heading for s in chosen))
     documents = {chosen[0].passage.document_id}
     for sentence in ordered[1:]:
@@ -105,15 +106,23 @@ def _section(evidence: Evidence, most: int) -> list[Sentence]:
     return sorted(chosen, key=lambda sentence: sentence.place)
 
 
+def _opened(evidence: Evidence, ordered: Iterable[Sentence]) -> Iterator[list[Sentence]]:
+    """Each sentence with what belongs to it; nothing for code, and for one that only announces what is not spoken."""
+    for sentence in ordered:
+        following = list(_following(evidence, sentence))
+        announces = sentence.quote.endswith(_OPENING) and not following
+        yield [] if announces or sentence.kind is Kind.CODE else [sentence, *following]
+
+
 def _following(evidence: Evidence, first: Sentence) -> Iterator[Sentence]:
     """What belongs to a sentence that does not stand alone: the list that it opens, or, if it is short, the next."""
-    opens = first.quote.endswith(":")
+    opens = first.quote.endswith(_OPENING)
     if not opens and (len(first.quote.split()) >= _SHORT or evidence.asked <= first.own):
         return
     rank, number = first.place
     after = [s for s in evidence.sentences if s.place[0] == rank and s.place[1] > number]
     for sentence in after[: MAX_SENTENCES - 1 if opens else 1]:
-        if sentence.kind is Kind.LAYOUT or (sentence.kind is Kind.HEADING and not opens) or not sentence.own:
+        if sentence.kind in UNSPOKEN or (sentence.kind is Kind.HEADING and not opens) or not sentence.own:
             return
         yield sentence
 
@@ -130,7 +139,7 @@ class _Hops:
         self._number = _WANTS_NUMBER.search(question) is not None
         self._by_document: dict[str, list[Sentence]] = {}
         for sentence in evidence.sentences:
-            if sentence.kind is not Kind.LAYOUT and len(sentence.own) > 1:
+            if sentence.kind not in UNSPOKEN and len(sentence.own) > 1:
                 self._by_document.setdefault(sentence.passage.document_id, []).append(sentence)
         self._names = {passage.document_id: passage.name for passage in reversed(evidence.passages)}
         self._documents: set[str] = set()

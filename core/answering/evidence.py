@@ -29,6 +29,7 @@ _SITE = re.compile(r"\s+[|\u2013\u2014-]\s+")
 _LAYOUT = re.compile(r"\||```|~~~|>>> |\.\. |[-=+*_~^#\"']{3,}\Z|[-=+*_~^]{4}|\S+ +::=")
 """What begins a table row, a fence, a prompt, a directive, a rule or a grammar: layout, where prose is wanted."""
 _FENCE = ("```", "~~~")
+_BRACES = ("{", "}")
 _ITEM = re.compile(r"[-*+\u2022]\s|\d{1,3}[.)]\s")
 _ENDS_PROSE = (".", "!", ":", ";", ",", "\u3002", "\uff01", "\uff0c")
 _ASKS = ("?", "\uff1f", "\u061f")
@@ -43,6 +44,11 @@ class Kind(Enum):
     HEADING = auto()
     QUESTION = auto()
     LAYOUT = auto()
+    CODE = auto()
+
+
+UNSPOKEN = frozenset({Kind.LAYOUT, Kind.CODE})
+"""What is no language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +180,9 @@ def _read(passage: Passage, language: str) -> Iterator[Sentence]:
         kind = _kind(quote, chunk.text[end : end + 2])
         if quote.startswith(_FENCE):
             fenced = fenced == (quote.count(quote[:3]) % 2 == 0)
+            kind = Kind.CODE
         elif fenced:
-            kind = Kind.LAYOUT
+            kind = Kind.CODE
         yield Sentence((passage.rank, number), passage, quote, kind, own, heading, titled, leads)
         if kind is Kind.HEADING and own:
             heading, titled, leads = own, False, True
@@ -186,6 +193,9 @@ def _read(passage: Passage, language: str) -> Iterator[Sentence]:
 def _kind(quote: str, after: str) -> Kind:
     if quote.startswith("#"):
         return Kind.HEADING
+    if quote.startswith(_BRACES):
+        # A chunk may begin inside a fence.
+        return Kind.CODE
     if _LAYOUT.match(quote):
         return Kind.LAYOUT
     alone = not after or "\n" in after

@@ -19,7 +19,7 @@ from core.analysis import capitalised_spans
 from core.analysis.languages import ENGLISH
 from core.analysis.stems import spaced, stems
 from core.answering.calibration import calibration
-from core.answering.evidence import Evidence, Kind, Passage, Sentence
+from core.answering.evidence import UNSPOKEN, Evidence, Kind, Passage, Sentence
 from core.index import Words
 from core.model import Validation
 
@@ -264,7 +264,7 @@ def _is_said(evidence: Evidence) -> bool:
     return len(evidence.terms) >= _SAID_WORDS and any(
         evidence.asked <= sentence.own
         for sentence in evidence.telling
-        if sentence.passage.document_id in evidence.same and sentence.kind is not Kind.LAYOUT
+        if sentence.passage.document_id in evidence.same and sentence.kind not in UNSPOKEN
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import networkx as nx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -106,6 +107,20 @@ def test_graphml_reads_as_the_same_graph_as_json(several: list[Document]) -> Non
     assert of_edges == stated
     mentioned = sum(edge["mentions"] for _, _, edge in edges if edge["relation"] == "mentions")
     assert mentioned == sum(len(chunk["mentions"]) for chunk in chunks)
+
+
+@given(st.lists(documents, min_size=1, max_size=5))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_networkx_reads_every_node_and_edge_with_its_data(several: list[Document]) -> None:
+    text = asyncio.run(exported([Upsert(document) for document in several], "graphml"))
+    nodes, edges = read_graphml(text)
+    graph = nx.parse_graphml(text, force_multigraph=True)
+    assert dict(graph.nodes(data=True)) == nodes
+
+    def in_order(edges: Iterable[tuple[str, str, dict[str, Any]]]) -> list[str]:
+        return sorted(f"{one} {other} {sorted(data.items())}" for one, other, data in edges)
+
+    assert in_order(graph.edges(data=True)) == in_order(edges)
 
 
 def test_relations_of_every_kind_are_exported() -> None:

@@ -56,6 +56,13 @@ def test_a_sentence_that_opens_a_list_brings_the_list_along() -> None:
     assert quotes[:3] == ["Cleaning takes these:", "- a soft brush and warm water", "- a dry cloth"]
 
 
+def test_what_only_announces_code_is_not_quoted_and_nor_is_the_code() -> None:
+    log = GraphLog()
+    text = 'Blades are sharpened so:\n\n```json\n{"blades": "sharpening"}\n```\n\nAny new file sharpens them.\n'
+    log.put("manual", f"# Mowers\n\n## Sharpening blades\n\n{text}", {"content_type": "text/markdown"})
+    assert [source.quote for source in quoted(log, "sharpening blades")] == ["Any new file sharpens them."]
+
+
 def test_hops_are_quoted_in_the_order_in_which_they_lead_on() -> None:
     log = GraphLog()
     log.put("p", "Otto Weber was a director. He was born in Graz in 1901.", {"title": "Otto Weber"})
