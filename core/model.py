@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from core.errors import ContentTooLarge, InvalidDocument
+from core.wording import first_mistake
 
 MAX_ID_BYTES = 512
 MAX_TITLE_CHARS = 1_000
@@ -168,10 +169,8 @@ class Document(BaseModel):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            path = ".".join(str(part) for part in first["loc"])
-            reason = first["msg"].removeprefix("Value error, ")
-            raise InvalidDocument(reason, field=path, document_id=document_id) from None
+            mistake = first_mistake(error)
+            raise InvalidDocument(mistake.reason, field=mistake.field, document_id=document_id) from None
 
 
 # ---------------------------------------------------------------- changes

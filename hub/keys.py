@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from core.errors import InvalidInput, NotFound
 from core.model import OPERATOR, Text, Viewer, check_text
 from core.store.base import AuditRecord, ChangeSet, Store
+from core.wording import first_mistake
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -103,9 +104,8 @@ async def create_key(
             {"name": name, "scopes": tuple(scopes), "principals": tuple(principals), "expires_at": expires}
         )
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(first["msg"].removeprefix("Value error, "), field=field) from None
+        mistake = first_mistake(error)
+        raise InvalidInput(mistake.reason, field=mistake.field) from None
     now = datetime.now(UTC)
     if new.expires_at is not None and new.expires_at <= now:
         raise InvalidInput("lies in the past", field="expires_at")

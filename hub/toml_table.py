@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from core.errors import ConfigError, ConfigErrors
+from core.wording import NO_OBJECT, worded
 from hub.toml_lines import KeyPath, key_lines, nearest_line
 
 M = TypeVar("M", bound=BaseModel)
@@ -101,7 +102,7 @@ class Table:
                 elif problem["type"] == "missing":
                     errors.append(self.error("is required", *path))
                 else:
-                    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+                    message = "must be a table" if problem["type"] in NO_OBJECT else worded(problem)
                     if problem["type"] == "literal_error":
                         message += nearest(str(_at(values, path)), schema.choices(path))
                     errors.append(self.error(f"is not right: {lookup.redact(message)}", *path))

@@ -13,6 +13,7 @@ import typer
 from core.errors import AimeError, ConfigError, InvalidInput, PluginError
 from core.memory import keep_little
 from hub.cli import (
+    ask,
     audit,
     config,
     connectors,
@@ -63,6 +64,7 @@ def options(
 app.command(name="run")(run.run)
 app.command(name="ingest")(ingest.ingest)
 app.command(name="query")(query.query)
+app.command(name="ask")(ask.ask)
 app.command(name="eval")(evaluate.evaluate)
 app.command(name="export")(export.export)
 app.command(name="audit")(audit.audit)

@@ -8,22 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import print_json, print_table, when
 
 
+@at_place
 def audit(
     action: Annotated[str | None, typer.Option(help="Only this action, such as document.rejected.")] = None,
     actor: Annotated[str | None, typer.Option(help="Only this actor: a key's id, a connector, cli or hub.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 50,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Show the audit trail, the newest record first. It never holds a secret."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     records = asyncio.run(_read(place, action, actor, limit))
     if as_json:
         print_json(records)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import print_json, print_table, warn, when
 
 if TYPE_CHECKING:
@@ -23,16 +22,10 @@ T = TypeVar("T")
 
 
 @app.command(name="list")
-def list_(
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@at_place
+def list_(*, place: Place, as_json: JsonOption = False) -> None:
     """List the connectors: their state in the running hub, or what the configuration says where none runs."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    found = _with_fleet(place, config, lambda fleet: fleet.list())
+    found = _with_fleet(place, lambda fleet: fleet.list())
     if as_json:
         print_json(found)
         return
@@ -55,12 +48,11 @@ def list_(
 
 
 @app.command()
+@at_place
 def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All if none is named.")] = None,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Ask each outside system whether it answers, with the address and credentials of the configuration."""
@@ -69,8 +61,7 @@ def check(
         wanted = names or [each["name"] for each in await fleet.list()]
         return [{"name": name, **await fleet.check(name)} for name in wanted]
 
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    found = _with_fleet(place, config, check_all)
+    found = _with_fleet(place, check_all)
     if as_json:
         print_json(found)
     else:
@@ -81,25 +72,26 @@ def check(
 
 
 @app.command()
+@at_place
 def run(
     name: NameArgument,
     force: Annotated[
         bool, typer.Option("--force", help="Also delete what is gone at the source, however much it is.")
     ] = False,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Let one connector read its source now, and wait until it has. Exit code 1 when the run ends early."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    report = _with_fleet(place, config, lambda fleet: fleet.run(name, force=force), drive=name)
+    report = _with_fleet(place, lambda fleet: fleet.run(name, force=force), drive=name)
     if as_json:
         print_json(report)
     else:
-        counts = ", ".join(f"{report[what]:,} {what}" for what in ("processed", "unchanged", "deleted", "rejected"))
-        typer.echo(f"{name}: {counts}.")
+        counts = {what: report[what] for what in ("processed", "unchanged", "deleted", "rejected")}
+        if any(counts.values()):
+            typer.echo(f"{name}: {', '.join(f'{number:,} {what}' for what, number in counts.items())}.")
+        elif not report["error"]:
+            typer.echo(f"{name}: its source has nothing new since the last run.")
         if report["error"]:
             warn(f"{name}: ended early: {report['error']}")
     if report["error"] or report["rejected"]:
@@ -107,40 +99,24 @@ def run(
 
 
 @app.command()
-def pause(
-    name: NameArgument,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@at_place
+def pause(name: NameArgument, *, place: Place, as_json: JsonOption = False) -> None:
     """Stop one connector until it is resumed; the pause outlives restarts."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    _show_state(_with_fleet(place, config, lambda fleet: fleet.pause(name)), as_json=as_json)
+    _show_state(_with_fleet(place, lambda fleet: fleet.pause(name)), as_json=as_json)
 
 
 @app.command()
-def resume(
-    name: NameArgument,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@at_place
+def resume(name: NameArgument, *, place: Place, as_json: JsonOption = False) -> None:
     """Let a paused or failed connector work again."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    _show_state(_with_fleet(place, config, lambda fleet: fleet.resume(name)), as_json=as_json)
+    _show_state(_with_fleet(place, lambda fleet: fleet.resume(name)), as_json=as_json)
 
 
-def _with_fleet(
-    place: Place, config: Path | None, work: Callable[[Fleet], Awaitable[T]], *, drive: str | None = None
-) -> T:
+def _with_fleet(place: Place, work: Callable[[Fleet], Awaitable[T]], *, drive: str | None = None) -> T:
     async def _work() -> T:
         from hub.cli.fleet import open_fleet
 
-        async with open_fleet(place, config, drive=drive) as fleet:
+        async with open_fleet(place, drive=drive) as fleet:
             return await work(fleet)
 
     return asyncio.run(_work())

@@ -7,27 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import print_json, print_table, warn, when
 
 app = typer.Typer(help="Look at notifications, and send them again.", no_args_is_help=True)
 
 
 @app.command(name="list")
+@at_place
 def list_(
     endpoint: Annotated[str | None, typer.Option(help="Only to this endpoint.")] = None,
     state: Annotated[str | None, typer.Option(help="Only pending, delivered or dead ones.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 50,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """List deliveries, the newest first."""
     if state not in {None, "pending", "delivered", "dead"}:
         raise typer.BadParameter("must be pending, delivered or dead", param_hint="--state")
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     found = asyncio.run(_list(place, endpoint, state, limit))
     if as_json:
         print_json(found)
@@ -52,16 +50,14 @@ def list_(
 
 
 @app.command()
+@at_place
 def replay(
     delivery_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids that `aime deliveries list` shows.")],
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Send deliveries again, with the same webhook-id. A hub that does not run sends them when it starts."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     disabled = asyncio.run(_replay(place, delivery_ids))
     if as_json:
         print_json({"replayed": delivery_ids, "disabled": disabled})

@@ -76,7 +76,7 @@ def _examine(config: Path | None, store: str | None) -> Iterator[Finding]:
     if path is not None:
         yield from _connectors(path, url)
     if file.exists():
-        yield from _endpoints(url)
+        yield from _endpoints(path, url)
         yield from _projection(path, url)
 
 
@@ -156,7 +156,7 @@ def _connectors(path: Path, store: str) -> Iterator[Finding]:
     from hub.cli.fleet import open_fleet
 
     async def check_all() -> list[tuple[str, bool, str]]:
-        async with open_fleet(Place(store=store), path) as fleet:
+        async with open_fleet(Place(store=store, config=path)) as fleet:
             names = [each["name"] for each in await fleet.list()]
             found = [(name, await fleet.check(name)) for name in names]
         return [(name, health["ok"], health["detail"]) for name, health in found]
@@ -171,8 +171,9 @@ def _connectors(path: Path, store: str) -> Iterator[Finding]:
         yield Finding("connector", "ok" if ok else "failed", f"{name}: {detail or 'answers'}", advice)
 
 
-def _endpoints(store: str) -> Iterator[Finding]:
+def _endpoints(path: Path | None, store: str) -> Iterator[Finding]:
     from hub.cli.opening import open_target
+    from hub.notify import CALLBACK
 
     async def look() -> list[Json]:
         async with open_target(Place(store=store)) as target:
@@ -183,10 +184,15 @@ def _endpoints(store: str) -> Iterator[Finding]:
     except AimeError as error:
         yield Finding("endpoints", "failed", error.message)
         return
+    signs = _signs_callbacks(path)
     for each in found:
         name = each["name"]
         waiting = f"{count(each['pending'], 'delivery', 'deliveries')} pending, {each['dead']:,} dead"
-        if each["disabled"]:
+        if name.partition(":")[0] == CALLBACK and not signs:
+            if each["pending"]:
+                advice = "set it: what was accepted before cannot be sent without"
+                yield Finding("endpoint", "warning", f"{name}: {waiting}; hub.callbacks.secret is not set", advice)
+        elif each["disabled"]:
             advice = f"mend the receiver, then: aime endpoints enable {name}"
             yield Finding("endpoint", "warning", f"{name} is disabled ({each['disabled']}): {waiting}", advice)
         elif each["dead"]:
@@ -214,6 +220,16 @@ def _projection(path: Path | None, store: str) -> Iterator[Finding]:
         yield Finding("projection", "warning", f"{settings.url} holds no projection", "a running hub writes it")
         return
     yield Finding("projection", "ok", f"{settings.url}: {max(0, head - version):,} versions behind the log")
+
+
+def _signs_callbacks(path: Path | None) -> bool:
+    """Whether there is a secret for callbacks. A configuration that cannot be read is told of elsewhere."""
+    from hub.config import load_config
+
+    try:
+        return path is not None and load_config(path).hub.callbacks.secret is not None
+    except AimeError:
+        return True
 
 
 # ---------------------------------------------------------------- the store

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import count, print_json, print_table, warn
 from hub.cli.target import Json
 
@@ -23,15 +23,9 @@ T = TypeVar("T")
 
 
 @app.command(name="list")
-def list_(
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@at_place
+def list_(*, place: Place, as_json: JsonOption = False) -> None:
     """List the endpoints of the running hub: what they ask for, their state, and what waits for them."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     found = _with_hub(place, lambda hub: hub.json("GET", "/admin/endpoints"))["endpoints"]
     if as_json:
         print_json(found)
@@ -47,16 +41,9 @@ def list_(
 
 
 @app.command(name="test")
-def send_test(
-    name: NameArgument,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@at_place
+def send_test(name: NameArgument, *, place: Place, as_json: JsonOption = False) -> None:
     """Send an endpoint a test notification now, once. Exit code 1 when it does not arrive."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     outcome: Json = _with_hub(place, lambda hub: hub.json("POST", _path(name, "test")))
     if as_json:
         print_json(outcome)
@@ -69,30 +56,16 @@ def send_test(
 
 
 @app.command()
-def enable(
-    name: NameArgument,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@at_place
+def enable(name: NameArgument, *, place: Place, as_json: JsonOption = False) -> None:
     """Send to a disabled endpoint again; what has waited for it goes out first."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     _switch(place, name, "enable", as_json=as_json)
 
 
 @app.command()
-def disable(
-    name: NameArgument,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@at_place
+def disable(name: NameArgument, *, place: Place, as_json: JsonOption = False) -> None:
     """Send nothing more to an endpoint until it is enabled; its deliveries wait."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     _switch(place, name, "disable", as_json=as_json)
 
 

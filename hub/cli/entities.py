@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import InvalidInput, NotFound
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import count, print_json, print_table, shortened
 
 if TYPE_CHECKING:
@@ -29,17 +29,15 @@ _ALIKE = 20
 
 
 @app.command(name="list")
+@at_place
 def list_(
     text: Annotated[str, typer.Argument(metavar="[TEXT]", help="What the name begins with or contains.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The most that are listed.")] = 50,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """List entities by name, the most mentioned first."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     found = asyncio.run(_list(place, text, limit))
     if as_json:
         print_json([entity.model_dump(mode="json") for entity in found])
@@ -59,16 +57,14 @@ async def _list(place: Place, text: str, limit: int) -> list[EntitySummary]:
 
 
 @app.command()
+@at_place
 def show(
     entity: EntityArgument,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Show an entity: where it is named, what beside, and what is stated of it."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     found = asyncio.run(_show(place, entity))
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -84,20 +80,18 @@ async def _show(place: Place, entity: str) -> EntityView:
 
 
 @app.command()
+@at_place
 def paths(
     from_: Annotated[str, typer.Argument(metavar="FROM", help="An entity: its name, or its id.")],
     to: Annotated[str, typer.Argument(metavar="TO", help="Another.")],
     max_length: Annotated[int, typer.Option(min=1, max=5, help="Steps of the longest path.")] = 3,
     limit: Annotated[int, typer.Option(min=1, max=50, help="The most that are printed.")] = 10,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Find the shortest paths from one entity to another, each step with a quotation. None is an answer, too: the exit
     code is 0."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     found = asyncio.run(_paths(place, from_, to, max_length, limit))
     if as_json:
         print_json(found.model_dump(mode="json"))

@@ -10,26 +10,28 @@ from typing import Annotated, BinaryIO
 import typer
 
 from core.errors import ConfigError
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import print_json
 from hub.export import ExportFormat
 
 
+@at_place
 def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Stdout if not given.")] = None,
-    graphml: Annotated[bool, typer.Option("--graphml", help="GraphML, for graph tools, instead of JSON.")] = False,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="GraphML is for graph tools such as Gephi or networkx.")
+    ] = "json",
+    graphml: Annotated[bool, typer.Option("--graphml", help="The same as --format graphml.")] = False,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Write documents, chunks, entities, mentions and relations. The same documents give the same bytes, whatever the
     order in which they came. With --output, --json prints what was written."""
-    if as_json and output is None and graphml:
-        raise typer.BadParameter("--json and --graphml exclude each other on stdout")
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    form: ExportFormat = "graphml" if graphml else "json"
+    if graphml:
+        form = "graphml"
+    if as_json and output is None and form == "graphml":
+        raise typer.BadParameter("GraphML and --json exclude each other on stdout; name a file with --output")
     if output is None:
         asyncio.run(_write(place, form, sys.stdout.buffer))
         return

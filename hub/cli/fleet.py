@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import aiohttp
 
 from core.errors import ConfigError
+from core.model import OPERATOR
 from hub.cli.local import ACTOR
 from hub.cli.opening import open_place
-from hub.cli.options import Place, config_path
+from hub.cli.options import Place
 from hub.cli.remote import RemoteTarget
-from hub.config import Config, load_config
+from hub.config import load_config
 from hub.runtime import Hub
 from hub.web.admin.connectors import ConnectorItem
+from hub.web.body import validate
 
 Json = dict[str, Any]
 
@@ -40,9 +41,13 @@ class Fleet(Protocol):
 
     async def resume(self, name: str) -> Json: ...
 
+    async def ask(self, name: str, asked: Json) -> Json:
+        """What the connector answers to what `POST /ask/{connector}` takes."""
+        ...
+
 
 @asynccontextmanager
-async def open_fleet(place: Place, config: Path | None, *, drive: str | None = None) -> AsyncIterator[Fleet]:
+async def open_fleet(place: Place, *, drive: str | None = None) -> AsyncIterator[Fleet]:
     """The connectors at `place`; where no hub runs, `drive` names the one that may read its source.
 
     Raises ConfigError for a configuration that is not there or not right.
@@ -52,20 +57,15 @@ async def open_fleet(place: Place, config: Path | None, *, drive: str | None = N
             if isinstance(opened, RemoteTarget):
                 yield RemoteFleet(opened)
         return
-    settings = _load(config).override(store=place.store)
+    if place.config is None:
+        raise ConfigError("there is no plugins.toml here; name the configuration with --config")
+    settings = load_config(place.config).override(store=place.store)
     async with open_place(place) as opened:
         if isinstance(opened, RemoteTarget):
             yield RemoteFleet(opened)
             return
         async with Hub(settings, service=opened, drive=[drive] if drive else []) as hub:
             yield LocalFleet(hub)
-
-
-def _load(config: Path | None) -> Config:
-    path = config_path(config)
-    if path is None:
-        raise ConfigError("there is no plugins.toml here; name the configuration with --config")
-    return load_config(path)
 
 
 class LocalFleet:
@@ -90,6 +90,11 @@ class LocalFleet:
     async def resume(self, name: str) -> Json:
         await self._hub.resume(name, actor=ACTOR)
         return self._item(name)
+
+    async def ask(self, name: str, asked: Json) -> Json:
+        asking = self._hub.asking
+        answer = await asking.ask(name, validate(asking.form(name), asked), viewer=OPERATOR, actor=ACTOR)
+        return answer.model_dump(mode="json")
 
     def _item(self, name: str) -> Json:
         return ConnectorItem.of(self._hub.instances[name]).model_dump(mode="json")
@@ -118,6 +123,10 @@ class RemoteFleet:
 
     async def resume(self, name: str) -> Json:
         return await self._do(name, "resume")
+
+    async def ask(self, name: str, asked: Json) -> Json:
+        answer: Json = await self._hub.json("POST", f"/ask/{quote(name, safe='')}", json=asked)
+        return answer
 
     async def _do(self, name: str, action: str, **options: Any) -> Json:
         done: Json = await self._hub.json("POST", f"/admin/connectors/{quote(name, safe='')}/{action}", **options)

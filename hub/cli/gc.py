@@ -7,23 +7,21 @@ from typing import Annotated
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import print_json
 
 
+@at_place
 def gc(
     before: Annotated[
         int | None,
         typer.Option(min=0, metavar="VERSION", help="The oldest version that stays readable; the newest if not given."),
     ] = None,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Drop document versions that were replaced or deleted before a version. The documents of today are not touched."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     version, dropped = asyncio.run(_collect(place, before))
     if as_json:
         print_json({"before": version, "dropped": dropped})

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import count, print_json
 
 
+@at_place
 def ingest(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Markdown, HTML, text or NDJSON files, or folders of them.")
@@ -20,10 +21,8 @@ def ingest(
     language: Annotated[
         str | None, typer.Option(metavar="TAG", help="The language of documents that name none, such as de or pt-BR.")
     ] = None,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Add documents from files and folders; what is there already in the same form is left as it is.
@@ -34,7 +33,6 @@ def ingest(
     from hub.cli.intake import intake, named_files
 
     files = list(named_files(paths))
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     summary = asyncio.run(intake(place, files, {"source": source, "language": language}))
     if as_json:
         print_json(summary)
@@ -43,8 +41,7 @@ def ingest(
         typer.echo(
             f"{count(summary['documents'], 'document', 'documents')} in {summary['seconds']:.1f} s ({rate:,.0f}/s):"
             f" {summary['processed']:,} processed, {summary['unchanged']:,} unchanged,"
-            f" {summary['rejected']:,} rejected."
-            + (f" The graph is at version {summary['graph_version']:,}." if summary["processed"] else "")
+            f" {summary['rejected']:,} rejected. The graph is at version {summary['graph_version']:,}."
         )
     if summary["rejected"]:
         raise typer.Exit(1)

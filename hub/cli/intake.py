@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from core.errors import ConfigError
+from core.errors import ConfigError, Forbidden
 from core.model import Problem, ProcessResult, Status
 from hub.cli.opening import open_target
 from hub.cli.options import Place
@@ -90,7 +90,16 @@ async def intake(place: Place, files: Files, defaults: Defaults) -> dict[str, An
                     progress.update(task, completed=tally.counts.total())
                     if result.error is not None:
                         warn(f"{where}: {_reason(result.document_id, result.error)}")
+            tally.graph_version = max(tally.graph_version, await _version(target))
     return tally.as_json()
+
+
+async def _version(target: Target) -> int:
+    """Where the graph stands; 0 for a key that may write and not read, which knows no more than its results."""
+    try:
+        return await target.head()
+    except Forbidden:
+        return 0
 
 
 def _reason(document_id: str | None, problem: Problem) -> str:

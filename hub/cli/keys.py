@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import print_json, print_table, warn, when
 
 app = typer.Typer(help="Make, list and end API keys.", no_args_is_help=True)
 
 
 @app.command()
+@at_place
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is for, or who has it.")],
     scope: Annotated[list[str], typer.Option(help="read, write or admin; may be repeated.")] = ["read"],  # noqa: B006 - typer's form of a repeated option; it copies it
@@ -24,14 +25,11 @@ def create(
     expires: Annotated[
         str | None, typer.Option(metavar="WHEN", help="A duration such as 90d, or a date such as 2027-01-31.")
     ] = None,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is printed once and kept as a hash: nobody can show it again."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     made = asyncio.run(_create(place, name, scope, principal or [], _expiry(expires)))
     if as_json:
         print_json(made)
@@ -41,15 +39,9 @@ def create(
 
 
 @app.command(name="list")
-def list_(
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@at_place
+def list_(*, place: Place, as_json: JsonOption = False) -> None:
     """List every key, the revoked ones too; never the keys themselves."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     keys = asyncio.run(_list(place))
     if as_json:
         print_json(keys)
@@ -73,16 +65,14 @@ def list_(
 
 
 @app.command()
+@at_place
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `aime keys list` shows.")],
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """End a key now."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
     asyncio.run(_revoke(place, key_id))
     if as_json:
         print_json({"revoked": key_id})

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +42,8 @@ class Place:
     max_content_bytes: int = 32 * 1024 * 1024
     analysis_workers: int = 1
     language: str = "en"
+    config: Path | None = None
+    """The configuration file that these come from."""
 
     @classmethod
     def of(cls, *, store: str | None, url: str | None, api_key: str | None, config: Path | None) -> Place:
@@ -64,6 +69,7 @@ class Place:
             max_content_bytes=hub.max_content_bytes,
             analysis_workers=hub.analysis_workers,
             language=hub.language,
+            config=path,
         )
 
 
@@ -72,3 +78,33 @@ def config_path(config: Path | None) -> Path | None:
     if config is not None:
         return config
     return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
+
+
+PLACE_OPTIONS = {"store": StoreOption, "url": UrlOption, "api_key": KeyOption, "config": ConfigOption}
+
+
+def at_place(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that name a place, where it takes a `place`.
+
+    The options are read from the signature, so what is returned has one that says so.
+    """
+    declared = signature(command, eval_str=True)
+    parameters = [each for parameter in declared.parameters.values() for each in _unfolded(parameter)]
+
+    @wraps(command)
+    def placed(
+        *, store: str | None, url: str | None, api_key: str | None, config: Path | None, **others: object
+    ) -> None:
+        command(place=Place.of(store=store, url=url, api_key=api_key, config=config), **others)
+
+    placed.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]
+    placed.__annotations__ = {each.name: each.annotation for each in parameters}
+    return placed
+
+
+def _unfolded(parameter: Parameter) -> Iterator[Parameter]:
+    if parameter.name != "place":
+        yield parameter
+        return
+    for name, option in PLACE_OPTIONS.items():
+        yield Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=option)

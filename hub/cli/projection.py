@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import ConfigError, GraphServerError
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption, config_path
+from hub.cli.options import ConfigOption, JsonOption, Place, StoreOption, at_place, config_path
 from hub.cli.output import print_json, warn
 
 if TYPE_CHECKING:
@@ -23,16 +23,10 @@ app = typer.Typer(no_args_is_help=True, help="Look at, compare and rebuild the g
 
 
 @app.command()
-def status(
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@at_place
+def status(*, place: Place, as_json: JsonOption = False) -> None:
     """Say up to which graph version the server is written, and how far that is behind the log."""
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
-    version, head = asyncio.run(lag_of(place, settings_of(config)))
+    version, head = asyncio.run(lag_of(place, settings_of(place.config)))
     lag = None if version is None else max(0, head - version)
     if as_json:
         print_json({"graph_version": version, "head": head, "lag": lag})

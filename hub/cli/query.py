@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption, KeyOption, Place, StoreOption, UrlOption
+from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import print_json
+from hub.cli.target import Json
 
 if TYPE_CHECKING:
     from core.model import Answer
 
 
+@at_place
 def query(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The question.")],
     filters: Annotated[
@@ -32,18 +34,15 @@ def query(
             help="Prefer the newest of equally relevant documents. [if the question asks for the latest]",
         ),
     ] = None,
-    store: StoreOption = None,
-    url: UrlOption = None,
-    api_key: KeyOption = None,
-    config: ConfigOption = None,
+    *,
+    place: Place,
     as_json: JsonOption = False,
 ) -> None:
     """Ask the graph. Prints the answer, how well it is grounded, and the sentences that it stands on.
 
     An abstention is an answer too: the exit code is 0.
     """
-    wanted = _parse_filters(filters)
-    place = Place.of(store=store, url=url, api_key=api_key, config=config)
+    wanted = parse_object(filters, "--filters")
     answer = asyncio.run(_ask(place, text, {"filters": wanted, "top_k": top_k, "as_of": as_of, "newest": newest}))
     if as_json:
         print_json(answer.model_dump(mode="json"))
@@ -58,31 +57,43 @@ async def _ask(place: Place, text: str, options: dict[str, Any]) -> Answer:
         return await target.query(text, **options)
 
 
-def _parse_filters(text: str | None) -> dict[str, Any] | None:
+def parse_object(text: str | None, option: str) -> Json | None:
+    """The JSON object that an option was given. Raises BadParameter."""
     if text is None:
         return None
     try:
-        filters = json.loads(text)
+        parsed = json.loads(text)
     except ValueError as error:
-        raise typer.BadParameter(f"is not JSON: {error}", param_hint="--filters") from None
-    if not isinstance(filters, dict):
-        raise typer.BadParameter('must be a JSON object, such as {"source": "support_docs"}', param_hint="--filters")
-    return filters
+        raise typer.BadParameter(f"is not JSON: {error}", param_hint=option) from None
+    if not isinstance(parsed, dict):
+        raise typer.BadParameter('must be a JSON object, such as {"source": "support_docs"}', param_hint=option)
+    return parsed
 
 
 def print_answer(answer: Answer) -> None:
     """The answer for people: the text, its groundedness, and each source with its score, quotation and place."""
-    if answer.abstained:
-        typer.secho(f"No answer: {answer.reason}", fg="yellow")
-    else:
-        typer.secho(answer.answer or "", bold=True)
+    print_text(answer.answer, answer.reason)
     grounded = answer.validation
     typer.echo(f"groundedness {grounded.groundedness_score:.2f}, graph version {answer.graph_version}")
     for claim in grounded.unsupported_claims:
         typer.secho(f"unsupported: {claim}", fg="yellow")
     for number, source in enumerate(answer.sources, 1):
-        title = f"{source.title} " if source.title else ""
-        typer.echo(f"\n[{number}] {title}({source.document_id}, {source.start}-{source.end})  score {source.score:.3f}")
-        typer.echo(f"    “{' '.join(source.quote.split())}”")
-        if source.url:
-            typer.secho(f"    {source.url}", dim=True)
+        place = f"{source.document_id}, {source.start}-{source.end}"
+        print_quotation(number, source.title, place, source.url, source.quote, note=f"score {source.score:.3f}")
+
+
+def print_text(answer: str | None, reason: str | None) -> None:
+    """What is answered, or why nothing is."""
+    if answer is None:
+        typer.secho(f"No answer: {reason}", fg="yellow")
+    else:
+        typer.secho(answer, bold=True)
+
+
+def print_quotation(number: int, title: str | None, place: str, url: str | None, *quotes: str, note: str = "") -> None:
+    """A source, by its number: where it is, and what is quoted of it."""
+    typer.echo(f"\n[{number}] {f'{title} ' if title else ''}({place})  {note}".rstrip())
+    for quote in quotes:
+        typer.echo(f"    “{' '.join(quote.split())}”")
+    if url:
+        typer.secho(f"    {url}", dim=True)

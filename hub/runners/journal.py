@@ -20,6 +20,7 @@ from core.model import Document, Problem, ProcessResult, Status, Upsert
 from core.pulse import Pulse
 from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet, JournalItem
+from core.wording import first_mistake
 from hub.asking import Asking
 from hub.callbacks import Callback, CallbackAsk, CallbackQuery, JournalStatus
 from hub.instance import describe
@@ -143,8 +144,9 @@ class JournalWorker:
         try:
             document = Document.model_validate_json(item.payload)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            await self._set_aside(item, Problem(code=InvalidDocument.code, message=first["msg"]))
+            mistake = first_mistake(error)
+            problem = Problem(code=InvalidDocument.code, message=mistake.reason, field=mistake.field)
+            await self._set_aside(item, problem)
             return
         id_ = document.document_id
         own = await self._own_status(id_, item)

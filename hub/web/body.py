@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from core.errors import Busy, InvalidInput
+from core.wording import first_mistake
 from hub.web.problems import BodyTooLarge, Malformed, SlowBody, UnsupportedMediaType
 
 M = TypeVar("M", bound=BaseModel)
@@ -222,11 +223,10 @@ def validate(model: type[M], value: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise unknown_field(field, list(model.model_fields)) from None
-        raise InvalidInput(first["msg"].removeprefix("Value error, "), field=field) from None
+        mistake = first_mistake(error)
+        if mistake.kind == "extra_forbidden":
+            raise unknown_field(mistake.field, list(model.model_fields)) from None
+        raise InvalidInput(mistake.reason, field=mistake.field) from None
 
 
 def unknown_field(field: str, known: list[str]) -> InvalidInput:

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from hub.cli import main
-from hub.cli.options import Place
+from hub.cli.options import DEFAULT_CONFIG, Place
 
 DOCUMENTS = [
     {"document_id": "1", "content": "The Amazon is the largest river. It flows through Brazil.", "metadata": {}},
@@ -84,8 +84,16 @@ def test_ingest_counts_what_became_of_the_documents(aime: Run, folder: Path) -> 
     again = aime("ingest", file)
     assert again.code == 0
     assert again.out.startswith("2 documents in ")
-    assert "0 processed, 2 unchanged, 0 rejected." in again.out
+    assert "0 processed, 2 unchanged, 0 rejected. The graph is at version 2." in again.out
     assert again.err == ""
+
+
+def test_ingest_of_what_is_all_there_names_the_version_of_the_graph_and_not_of_the_documents(
+    aime: Run, folder: Path
+) -> None:
+    aime("ingest", corpus(folder, DOCUMENTS[0]))
+    aime("ingest", corpus(folder, DOCUMENTS[1], name="later.jsonl"))
+    assert aime("ingest", "corpus.jsonl", "--json").json["graph_version"] == 2
 
 
 def test_ingest_names_each_rejected_document_with_file_and_line_and_takes_the_others(aime: Run, folder: Path) -> None:
@@ -235,13 +243,13 @@ def test_options_come_before_the_environment_and_that_before_the_configuration(
 
     assert place() == Place("sqlite:aime.db")
     (folder / "plugins.toml").write_text('[hub]\nstore = "sqlite:configured.db"\nmax_content_bytes = 1000\n')
-    assert place() == Place("sqlite:configured.db", max_content_bytes=1000)
+    assert place() == Place("sqlite:configured.db", max_content_bytes=1000, config=DEFAULT_CONFIG)
     monkeypatch.setenv("AIME_STORE", "sqlite:environment.db")
-    assert place() == Place("sqlite:environment.db", max_content_bytes=1000)
+    assert place() == Place("sqlite:environment.db", max_content_bytes=1000, config=DEFAULT_CONFIG)
     monkeypatch.setenv("AIME_URL", "http://hub")
     monkeypatch.setenv("AIME_API_KEY", "aime_1_2")
     assert place() == Place("", "http://hub", "aime_1_2")
-    assert place(store="sqlite:option.db") == Place("sqlite:option.db", max_content_bytes=1000)
+    assert place(store="sqlite:option.db") == Place("sqlite:option.db", max_content_bytes=1000, config=DEFAULT_CONFIG)
     assert place(url="http://option") == Place("", "http://option", "aime_1_2")
 
 
@@ -257,6 +265,11 @@ def test_options_come_before_the_environment_and_that_before_the_configuration(
         ("keys", "create", "x", "--expires", "soon"),
         ("deliveries", "list", "--state", "lost"),
         ("export", "--graphml", "--json"),
+        ("export", "--format", "graphml", "--json"),
+        ("export", "--format", "png"),
+        ("ask", "desk"),
+        ("ask", "desk", "x", "--fields", "[]"),
+        ("ask", "desk", "x", "--fields", '{"callback_url": "https://example.com"}'),
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_leaves_nothing_behind(aime: Run, folder: Path, args: tuple[str, ...]) -> None:
@@ -309,7 +322,7 @@ def test_the_same_documents_export_the_same_bytes_whatever_their_order_and_histo
     draft = {**DOCUMENTS[0], "content": "The Amazon is a draft. Nobody kept it."}
     aime("ingest", corpus(folder, draft, DOCUMENTS[1], name="draft.jsonl"), "--store", "sqlite:b.db")
     aime("ingest", corpus(folder, *reversed(DOCUMENTS)), "--store", "sqlite:b.db")
-    for form in ([], ["--graphml"]):
+    for form in ([], ["--format", "graphml"]):
         first = aime("export", "--store", "sqlite:a.db", *form)
         second = aime("export", "--store", "sqlite:b.db", *form)
         assert first.code == second.code == 0

@@ -11,4 +11,4 @@ def test_a_store_that_is_named_leaves_the_other_settings_of_the_configuration(tm
     config = tmp_path / "plugins.toml"
     config.write_text("[hub]\nstore = 'sqlite:a.db'\nmax_content_bytes = 2048\nanalysis_workers = 3\nlanguage = 'de'\n")
     place = Place.of(store="sqlite:b.db", url=None, api_key=None, config=config)
-    assert place == Place("sqlite:b.db", max_content_bytes=2048, analysis_workers=3, language="de")
+    assert place == Place("sqlite:b.db", max_content_bytes=2048, analysis_workers=3, language="de", config=config)

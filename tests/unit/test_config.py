@@ -117,7 +117,7 @@ kind = "webhook"
     )
     assert complaints(path) == [
         (2, 'hub.lisen is not a setting; did you mean "listen"?'),
-        (3, "hub.drain_seconds is not right: Input should be greater than 0"),
+        (3, "hub.drain_seconds is not right: must be greater than 0"),
         (5, "connectors.blog.kind is required"),
         (6, 'connectors.blog.every is not right: must be a duration such as "30s", "15m", "1h30m" or "7d"'),
         (8, "connectors.api is a name of the hub's own; choose another"),
@@ -143,6 +143,7 @@ kind = "webhook"
         ('[connectors.a]\nkind="feed"\nallow_networks=["10.0.0.0/8",\n"x"]', 4, "connectors.a.allow_networks.1"),
         ('[hub]\ncallbacks.secret = "not base64!"', 2, "hub.callbacks.secret"),
         ('[hub]\nlisten = "127.0.0.1"', 2, "HOST:PORT"),
+        ('[hub]\ncallbacks = "on"', 2, "hub.callbacks is not right: must be a table"),
         ('[hub]\nlanguage = "the usual one"', 2, "must name a language"),
         ('[connectors.a]\nkind="feed"\nanswers.form = "poem"', 3, "'support' or 'research'"),
         ('[connectors.a]\nkind="feed"\nanswers.sources = ["a"]', 3, "answers.form"),

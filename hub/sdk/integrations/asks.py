@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from core.errors import InvalidInput, InvalidQuery
+from core.wording import first_mistake
 from hub.sdk.contract import Ask
 
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -32,9 +33,8 @@ class FormAsk(Ask):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise InvalidInput(first["msg"].removeprefix("Value error, "), field=field) from None
+            mistake = first_mistake(error)
+            raise InvalidInput(mistake.reason, field=mistake.field) from None
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> Self:

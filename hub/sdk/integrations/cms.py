@@ -12,6 +12,7 @@ from core.errors import InvalidInput
 from core.model import Change, ContentType, Delete, Failure, Instant, ProcessResult, Status, Texts
 from core.ownership import owned, unchanged
 from core.store.base import Store
+from core.wording import first_mistake
 
 PUBLISHED = frozenset({"publish", "published"})
 PRUNE_LIMIT = 0.2
@@ -169,9 +170,8 @@ class _Listing:
         return f"{self._source}-{item_id}"
 
     def _refuse(self, raw: object, error: ValidationError) -> None:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        reason = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+        mistake = first_mistake(error)
+        reason = f"{mistake.field}: {mistake.reason}"
         item_id = raw.get("id") if isinstance(raw, Mapping) else None
         if isinstance(item_id, int | str) and str(item_id).strip():
             self.held.add(self._id(str(item_id)))
