@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from core.answering.evidence import UNSPOKEN, Evidence, Kind, Sentence
+from core.answering.evidence import Evidence, Sentence
+from core.answering.reading import UNSPOKEN, Kind
 from core.naming import normalise
 
 MAX_SENTENCES = 4
@@ -92,14 +93,15 @@ def _section(evidence: Evidence, most: int) -> list[Sentence]:
     for sentence in ordered[1:]:
         if len(chosen) >= MAX_SENTENCES or not missing:
             break
-        document_id = sentence.passage.document_id
-        if sentence.kind is not Kind.PROSE or (document_id not in documents and len(documents) >= most):
-            continue
         says = missing & sentence.own
         added = says | (missing & sentence.heading) | (missing & sentence.passage.topic)
+        if evidence.share(added) < _NEW_COVERAGE or sentence.kind is not Kind.PROSE:
+            continue
+        document_id = sentence.passage.document_id
+        if document_id not in documents and len(documents) >= most:
+            continue
         # Of two alike, one may say in its own words what the other leaves out.
-        new = evidence.share(says) >= _NEW_COVERAGE or not _repeats(sentence, chosen)
-        if new and evidence.share(added) >= _NEW_COVERAGE:
+        if evidence.share(says) >= _NEW_COVERAGE or not _repeats(sentence, chosen):
             chosen.append(sentence)
             missing = missing.difference(sentence.own, sentence.heading, sentence.passage.title)
             documents.add(document_id)

@@ -1,8 +1,4 @@
-"""The sentences of the best chunks, read once: their words, what they are, and the heading that they stand under.
-
-Much of what companies write is manuals and help pages. There the heading says what is spoken of, and the sentences
-under it answer without repeating it, so a sentence is judged together with its heading.
-"""
+"""The sentences of the best chunks, with what the question asks of them."""
 
 from __future__ import annotations
 
@@ -11,48 +7,26 @@ import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from enum import Enum, auto
-from functools import lru_cache
 from itertools import chain
+from typing import NamedTuple
 
 from core.analysis import title_name
 from core.analysis.stems import stems
+from core.answering.reading import Kind, Text, read
 from core.index import RankedChunk, Ranking
 from core.model import StoredChunk, StoredDocument
 
 PASSAGES = 8
 """Chunks of the ranking that are read for sentences."""
-_KEPT_SENTENCES = 4_096
-_HEADING_CHARS = 80
 _SITE = re.compile(r"\s+[|\u2013\u2014-]\s+")
 """What parts a page's title from the name of the site."""
-_LAYOUT = re.compile(r"\||```|~~~|>>> |\.\. |[-=+*_~^#\"']{3,}\Z|[-=+*_~^]{4}|\S+ +::=")
-"""What begins a table row, a fence, a prompt, a directive, a rule or a grammar: layout, where prose is wanted."""
-_FENCE = ("```", "~~~")
-_BRACES = ("{", "}")
-_ITEM = re.compile(r"[-*+\u2022]\s|\d{1,3}[.)]\s")
-_ENDS_PROSE = (".", "!", ":", ";", ",", "\u3002", "\uff01", "\uff0c")
-_ASKS = ("?", "\uff1f", "\u061f")
 _COPY = 0.85
 """The share of their words that two passages have in common when one is a copy of the other."""
 _INTRODUCTION = 0.5
 """How much a document's title counts as the heading of its first chunk, beside a heading of the text."""
 
 
-class Kind(Enum):
-    PROSE = auto()
-    HEADING = auto()
-    QUESTION = auto()
-    LAYOUT = auto()
-    CODE = auto()
-
-
-UNSPOKEN = frozenset({Kind.LAYOUT, Kind.CODE})
-"""What is no language."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A sentence with what stands over it."""
 
     place: tuple[int, int]
@@ -104,13 +78,12 @@ class Evidence:
         self._shares: dict[frozenset[str], float] = {}
         """Few of the many sentences hold any of the question's words, and fewer hold different ones."""
         self.passages = tuple(_passages(ranking, chunks, documents))
-        read = [tuple(_read(passage, self.language)) for passage in self.passages]
-        self.sentences = tuple(chain.from_iterable(read))
+        texts = [read(passage.chunk, self.language) for passage in self.passages]
+        self.sentences = tuple(chain.from_iterable(map(_sentences, self.passages, texts)))
         self.telling = tuple(sentence for sentence in self.sentences if not self.asked.isdisjoint(sentence.own))
         """Those that hold any of the question's words: few do."""
         self.held = {
-            passage.rank: passage.title.union(*(sentence.own for sentence in sentences))
-            for passage, sentences in zip(self.passages, read, strict=True)
+            passage.rank: passage.title | text.held for passage, text in zip(self.passages, texts, strict=True)
         }
         """The stems of each passage and its title, by rank."""
         self.same = frozenset(passage.document_id for passage in self.passages if self._repeats_best(passage))
@@ -164,41 +137,11 @@ def _passages(
         yield Passage(rank, ranked, chunk, document, name, whole, topic)
 
 
-@lru_cache(_KEPT_SENTENCES)
-def _stems(quote: str, language: str) -> frozenset[str]:
-    """Other questions find the same passages."""
-    return frozenset(stems(quote, language))
-
-
-def _read(passage: Passage, language: str) -> Iterator[Sentence]:
-    chunk = passage.chunk
-    heading, titled, leads = (passage.topic, True, True) if not chunk.ordinal else (frozenset[str](), False, False)
-    fenced = False
-    for number, (start, end) in enumerate(chunk.sentences):
-        quote = chunk.text[start:end]
-        own = _stems(quote, language)
-        kind = _kind(quote, chunk.text[end : end + 2])
-        if quote.startswith(_FENCE):
-            fenced = fenced == (quote.count(quote[:3]) % 2 == 0)
-            kind = Kind.CODE
-        elif fenced:
-            kind = Kind.CODE
-        yield Sentence((passage.rank, number), passage, quote, kind, own, heading, titled, leads)
-        if kind is Kind.HEADING and own:
-            heading, titled, leads = own, False, True
-        elif kind in {Kind.PROSE, Kind.QUESTION}:
-            leads = False
-
-
-def _kind(quote: str, after: str) -> Kind:
-    if quote.startswith("#"):
-        return Kind.HEADING
-    if quote.startswith(_BRACES):
-        # A chunk may begin inside a fence.
-        return Kind.CODE
-    if _LAYOUT.match(quote):
-        return Kind.LAYOUT
-    alone = not after or "\n" in after
-    if alone and len(quote) < _HEADING_CHARS and not quote.endswith(_ENDS_PROSE) and not _ITEM.match(quote):
-        return Kind.HEADING
-    return Kind.QUESTION if quote.endswith(_ASKS) else Kind.PROSE
+def _sentences(passage: Passage, text: Text) -> Iterator[Sentence]:
+    # Before the first heading of a document its title is the heading.
+    before = frozenset[str]() if passage.chunk.ordinal else passage.topic
+    for number, quote, kind, own, heading, leads in text.lines:
+        titled = heading is None and not passage.chunk.ordinal
+        yield Sentence(
+            (passage.rank, number), passage, quote, kind, own, before if heading is None else heading, titled, leads
+        )

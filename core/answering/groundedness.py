@@ -19,7 +19,8 @@ from core.analysis import capitalised_spans
 from core.analysis.languages import ENGLISH
 from core.analysis.stems import spaced, stems
 from core.answering.calibration import calibration
-from core.answering.evidence import UNSPOKEN, Evidence, Kind, Passage, Sentence
+from core.answering.evidence import Evidence, Passage, Sentence
+from core.answering.reading import UNSPOKEN, Kind
 from core.index import Words
 from core.model import Validation
 

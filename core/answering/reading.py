@@ -1,0 +1,97 @@
+"""A chunk read for sentences: what each is, its stems, and the heading that it stands under.
+
+Much of what companies write is manuals and help pages. There the heading says what is spoken of, and the sentences
+under it answer without repeating it, so a sentence is judged together with its heading.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from functools import lru_cache
+from typing import NamedTuple
+
+from core.analysis.stems import stems
+from core.model import StoredChunk
+
+_KEPT_CHUNKS = 1_024
+_HEADING_CHARS = 80
+_LAYOUT = re.compile(r"\||```|~~~|>>> |\.\. |[-=+*_~^#\"']{3,}\Z|[-=+*_~^]{4}|\S+ +::=")
+"""What begins a table row, a fence, a prompt, a directive, a rule or a grammar: layout, where prose is wanted."""
+_FENCE = ("```", "~~~")
+_BRACES = ("{", "}")
+_ITEM = re.compile(r"[-*+\u2022]\s|\d{1,3}[.)]\s")
+_ENDS_PROSE = (".", "!", ":", ";", ",", "\u3002", "\uff01", "\uff0c")
+_ASKS = ("?", "\uff1f", "\u061f")
+
+
+class Kind(Enum):
+    PROSE = auto()
+    HEADING = auto()
+    QUESTION = auto()
+    LAYOUT = auto()
+    CODE = auto()
+
+
+UNSPOKEN = frozenset({Kind.LAYOUT, Kind.CODE})
+"""What is no language."""
+
+
+class Line(NamedTuple):
+    """A sentence of a chunk, whatever is asked."""
+
+    number: int
+    quote: str
+    kind: Kind
+    own: frozenset[str]
+    """Its stems."""
+    heading: frozenset[str] | None
+    """The stems of the heading that it stands under in the chunk; None before the first."""
+    leads: bool
+    """It is the first under its heading."""
+
+
+class Text(NamedTuple):
+    lines: tuple[Line, ...]
+    held: frozenset[str]
+    """The stems of all of them."""
+
+
+def read(chunk: StoredChunk, language: str) -> Text:
+    """Read a chunk; other questions find the same one."""
+    return _read(chunk.text, chunk.sentences, language, first=not chunk.ordinal)
+
+
+@lru_cache(_KEPT_CHUNKS)
+def _read(text: str, sentences: tuple[tuple[int, int], ...], language: str, *, first: bool) -> Text:
+    lines: list[Line] = []
+    heading: frozenset[str] | None = None
+    leads, fenced = first, False
+    for number, (start, end) in enumerate(sentences):
+        quote = text[start:end]
+        own = frozenset(stems(quote, language))
+        if quote.startswith(_FENCE):
+            fenced = fenced == (quote.count(quote[:3]) % 2 == 0)
+            kind = Kind.CODE
+        else:
+            kind = Kind.CODE if fenced else _kind(quote, text[end : end + 2])
+        lines.append(Line(number, quote, kind, own, heading, leads))
+        if kind is Kind.HEADING and own:
+            heading, leads = own, True
+        elif kind is Kind.PROSE or kind is Kind.QUESTION:
+            leads = False
+    return Text(tuple(lines), frozenset[str]().union(*(line.own for line in lines)))
+
+
+def _kind(quote: str, after: str) -> Kind:
+    if quote.startswith("#"):
+        return Kind.HEADING
+    if quote.startswith(_BRACES):
+        # A chunk may begin inside a fence.
+        return Kind.CODE
+    if _LAYOUT.match(quote):
+        return Kind.LAYOUT
+    alone = not after or "\n" in after
+    if alone and len(quote) < _HEADING_CHARS and not quote.endswith(_ENDS_PROSE) and not _ITEM.match(quote):
+        return Kind.HEADING
+    return Kind.QUESTION if quote.endswith(_ASKS) else Kind.PROSE
