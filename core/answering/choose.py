@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from core.answering.evidence import Evidence, Sentence
-from core.answering.reading import UNSPOKEN, Kind
+from core.answering.reading import SAYING, UNSPOKEN, Kind
 from core.naming import normalise
 
 MAX_SENTENCES = 4
@@ -77,7 +77,7 @@ def score(evidence: Evidence, sentence: Sentence) -> float:
         + _CHUNK * sentence.passage.ranked.score / evidence.top
         + _LEADS * sentence.leads
     )
-    return value - _NOT_PROSE if sentence.kind is not Kind.PROSE or len(sentence.own) < 2 else value
+    return value - _NOT_PROSE if sentence.kind not in SAYING or len(sentence.own) < 2 else value
 
 
 def _section(evidence: Evidence, most: int) -> list[Sentence]:
@@ -119,7 +119,8 @@ def _opened(evidence: Evidence, ordered: Iterable[Sentence]) -> Iterator[list[Se
 def _following(evidence: Evidence, first: Sentence) -> Iterator[Sentence]:
     """What belongs to a sentence that does not stand alone: the list that it opens, or, if it is short, the next."""
     opens = first.quote.endswith(_OPENING)
-    if not opens and (len(first.quote.split()) >= _SHORT or evidence.asked <= first.own):
+    alone = first.kind is Kind.ROW or len(first.quote.split()) >= _SHORT or evidence.asked <= first.own
+    if alone and not opens:
         return
     rank, number = first.place
     after = [s for s in evidence.sentences if s.place[0] == rank and s.place[1] > number]
@@ -184,7 +185,7 @@ class _Hops:
             + _LEADS * (sentence.place[1] == 0)
             + _NUMBER * (self._number and _NUMERAL.search(sentence.quote) is not None)
             + _NAMES_ANOTHER * (next(self._linked(sentence), None) is not None)
-            - _NOT_PROSE * (sentence.kind is not Kind.PROSE)
+            - _NOT_PROSE * (sentence.kind not in SAYING)
         )
 
     def _linked(self, sentence: Sentence) -> Iterator[str]:

@@ -56,16 +56,15 @@ def _reason(question: Question, ranking: Ranking, groundedness: float, chosen: S
 
 def _source(sentence: Sentence, evidence: Evidence) -> Source:
     chunk = sentence.passage.chunk
-    number = sentence.place[1]
-    start, end = chunk.sentences[number]
+    start = chunk.start + sentence.start
     metadata = sentence.passage.document.metadata
     return Source(
         document_id=chunk.document_id,
         chunk_id=chunk.id,
         ordinal=chunk.ordinal,
-        sentence=number,
-        start=chunk.start + start,
-        end=chunk.start + end,
+        sentence=sentence.place[1],
+        start=start,
+        end=start + len(sentence.quote),
         quote=sentence.quote,
         title=metadata.title,
         url=metadata.url,

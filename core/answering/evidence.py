@@ -32,6 +32,8 @@ class Sentence(NamedTuple):
     place: tuple[int, int]
     """Rank of the chunk, number of the sentence."""
     passage: Passage
+    start: int
+    """Where the quotation begins in the chunk."""
     quote: str
     kind: Kind
     own: frozenset[str]
@@ -140,8 +142,7 @@ def _passages(
 def _sentences(passage: Passage, text: Text) -> Iterator[Sentence]:
     # Before the first heading of a document its title is the heading.
     before = frozenset[str]() if passage.chunk.ordinal else passage.topic
-    for number, quote, kind, own, heading, leads in text.lines:
+    for number, start, quote, kind, own, heading, leads in text.lines:
         titled = heading is None and not passage.chunk.ordinal
-        yield Sentence(
-            (passage.rank, number), passage, quote, kind, own, before if heading is None else heading, titled, leads
-        )
+        over = before if heading is None else heading
+        yield Sentence((passage.rank, number), passage, start, quote, kind, own, over, titled, leads)

@@ -19,7 +19,7 @@ from core.analysis import capitalised_spans
 from core.analysis.languages import ENGLISH
 from core.analysis.stems import spaced, stems
 from core.answering.calibration import calibration
-from core.answering.evidence import Evidence, Passage, Sentence
+from core.answering.evidence import PASSAGES, Evidence, Passage, Sentence
 from core.answering.reading import UNSPOKEN, Kind
 from core.index import Words
 from core.model import Validation
@@ -34,6 +34,8 @@ _SAME_TITLE = 0.8
 """The share of their words that a name and a title have in common when one means the other."""
 _SAID_WORDS = 2
 """Fewer words are in one sentence by chance."""
+_ROW_OF = 0.5
+"""The share of the question that the first cell of a row must have."""
 _STANDS_OUT = 0.35
 """The margin of a document that is taken at its word."""
 _RIVALS = 4
@@ -192,23 +194,26 @@ def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], wo
     best = [passage for passage in passages if passage.document_id in evidence.same]
     others = [passage for passage in passages if passage.document_id not in evidence.same]
     held = _held_by(evidence, 1)
-    margin, topic = _margin(evidence), _topic(evidence)
+    stands_out, topic = _margin(evidence), _topic(evidence)
+    # In a store of a few chunks one of them stands out whatever is asked.
+    weighed = len(passages) / PASSAGES
+    margin = stands_out * weighed
     covered = coverage(question, evidence, chosen)
     similarities = _similarities(question, evidence, words)
     all_held = _share_of(names, lambda words: words <= held)
-    titles = sum(asked.titles for asked in evidence.ranking.entities)
+    titles = sum(asked.titles and _is_name(asked.written) for asked in evidence.ranking.entities)
     return {
         "coverage": covered,
         "completeness": _completeness(evidence),
         "margin": margin,
-        "lead": max((p.ranked.lexical for p in best), default=0.0)
-        - max((p.ranked.lexical for p in others), default=0.0),
+        "lead": weighed
+        * (max((p.ranked.lexical for p in best), default=0.0) - max((p.ranked.lexical for p in others), default=0.0)),
         "focus": len(best) / len(passages) if passages else 0.0,
         "agreement": _agreement(evidence),
         **similarities,
         "dense": max((passage.ranked.dense for passage in passages), default=0.0),
         "density": _density(evidence),
-        "said": float(_is_said(evidence, margin)),
+        "said": float(_is_said(evidence, stands_out)),
         "topic": topic,
         "heading": _heading(evidence),
         "nameless": float(not names),
@@ -261,18 +266,28 @@ def _said(evidence: Evidence) -> float:
 
 
 def _is_said(evidence: Evidence, margin: float) -> bool:
-    """Whether a sentence of the best document holds every word of the question, and the document stands out, or all
-    that was found says the same."""
+    """Whether a sentence, with what stands over it, holds every word of the question: in the best document alone, which
+    stands out, or in all that a small store has. Or a row of a table is about nothing else."""
+    if any(sentence.kind is Kind.ROW and _is_row_of(evidence, sentence) for sentence in evidence.telling):
+        return True
     if len(evidence.terms) < _SAID_WORDS:
         return False
-    saying = {
-        sentence.passage.document_id
-        for sentence in evidence.telling
-        if evidence.asked <= sentence.own and sentence.kind not in UNSPOKEN
-    }
-    if margin >= _STANDS_OUT:
-        return not evidence.same.isdisjoint(saying)
-    return saying.issuperset(passage.document_id for passage in evidence.passages)
+    saying = {sentence.passage.document_id for sentence in evidence.telling if _says_all(evidence, sentence)}
+    if len(evidence.passages) < PASSAGES and saying.issuperset(p.document_id for p in evidence.passages):
+        return True
+    return margin >= _STANDS_OUT and bool(saying) and saying <= evidence.same
+
+
+def _is_row_of(evidence: Evidence, row: Sentence) -> bool:
+    """Whether a row of a table has every word of the question, and its first cell the rarer of them."""
+    return evidence.asked <= row.own and evidence.share(row.heading) >= _ROW_OF
+
+
+def _says_all(evidence: Evidence, sentence: Sentence) -> bool:
+    """Whether a sentence holds every word of the question that its heading and the title do not, or, if these hold all
+    of them, all of them, too."""
+    left = evidence.asked.difference(sentence.heading, sentence.passage.topic)
+    return (left or evidence.asked) <= sentence.own and sentence.kind not in UNSPOKEN
 
 
 def coverage(question: str, evidence: Evidence, chosen: Sequence[Sentence]) -> float:
@@ -359,15 +374,15 @@ def _same(words: frozenset[str], passage: Passage, language: str) -> bool:
     )
 
 
+def _is_name(written: str) -> bool:
+    """A single word in small letters is a word, whatever else has that name."""
+    return " " in written or written != written.lower()
+
+
 def _rare_names(question: str, evidence: Evidence) -> list[str]:
-    """Known entities of the question that are rare, and capitalised words that nothing is known of. A single word in
-    small letters is a word."""
+    """Known entities of the question that are rare, and capitalised words that nothing is known of."""
     entities = evidence.ranking.entities
-    names = [
-        asked.written
-        for asked in entities
-        if asked.share <= RARE_SHARE and (" " in asked.written or asked.written != asked.written.lower())
-    ]
+    names = [asked.written for asked in entities if asked.share <= RARE_SHARE and _is_name(asked.written)]
     known = {stem for asked in entities for stem in stems(asked.written, evidence.language)}
     names.extend(name for name in _names(question) if not known.issuperset(stems(name, evidence.language)))
     return names

@@ -7,6 +7,7 @@ under it answer without repeating it, so a sentence is judged together with its 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,7 +18,12 @@ from core.model import StoredChunk
 _KEPT_CHUNKS = 1_024
 _HEADING_CHARS = 80
 _LAYOUT = re.compile(r"\||```|~~~|>>> |\.\. |[-=+*_~^#\"']{3,}\Z|[-=+*_~^]{4}|\S+ +::=")
-"""What begins a table row, a fence, a prompt, a directive, a rule or a grammar: layout, where prose is wanted."""
+"""What begins a row of a table, a fence, a prompt, a directive, a rule or a grammar: layout, where prose is wanted."""
+_ROW = re.compile(r"\|[^|\n]*[^\s|][^|\n]*\|\s*[^\s|]")
+"""A row of a table with a first cell and another one."""
+_RULE = re.compile(r"\|[\s|:-]*-[\s|:-]*\Z")
+"""What stands under the head of a table."""
+_EDGES = "| \t"
 _FENCE = ("```", "~~~")
 _BRACES = ("{", "}")
 _ITEM = re.compile(r"[-*+\u2022]\s|\d{1,3}[.)]\s")
@@ -29,10 +35,14 @@ class Kind(Enum):
     PROSE = auto()
     HEADING = auto()
     QUESTION = auto()
+    ROW = auto()
+    """Of a table: it says something of what its first cell names."""
     LAYOUT = auto()
     CODE = auto()
 
 
+SAYING = frozenset({Kind.PROSE, Kind.ROW})
+"""What states something."""
 UNSPOKEN = frozenset({Kind.LAYOUT, Kind.CODE})
 """What is no language."""
 
@@ -41,12 +51,14 @@ class Line(NamedTuple):
     """A sentence of a chunk, whatever is asked."""
 
     number: int
+    start: int
+    """Where the quotation begins in the chunk."""
     quote: str
     kind: Kind
     own: frozenset[str]
     """Its stems."""
     heading: frozenset[str] | None
-    """The stems of the heading that it stands under in the chunk; None before the first."""
+    """The stems of the heading that it stands under in the chunk, or of the first cell of its row; None before any."""
     leads: bool
     """It is the first under its heading."""
 
@@ -66,21 +78,46 @@ def read(chunk: StoredChunk, language: str) -> Text:
 def _read(text: str, sentences: tuple[tuple[int, int], ...], language: str, *, first: bool) -> Text:
     lines: list[Line] = []
     heading: frozenset[str] | None = None
+    row: frozenset[str] | None = None
     leads, fenced = first, False
+    rows = frozenset(_rows(text))
+    before = 0
     for number, (start, end) in enumerate(sentences):
         quote = text[start:end]
-        own = frozenset(stems(quote, language))
+        if "\n" in text[before:start]:
+            row = None
+        before = end
         if quote.startswith(_FENCE):
             fenced = fenced == (quote.count(quote[:3]) % 2 == 0)
             kind = Kind.CODE
         else:
-            kind = Kind.CODE if fenced else _kind(quote, text[end : end + 2])
-        lines.append(Line(number, quote, kind, own, heading, leads))
+            kind = Kind.CODE if fenced else Kind.ROW if start in rows else _kind(quote, text[end : end + 2])
+        if kind is Kind.ROW:
+            row = frozenset(stems(quote[1:].partition("|")[0], language)) or None
+            quote = quote.strip(_EDGES)
+        own = frozenset(stems(quote, language))
+        begins = text.index(quote, start)
+        lines.append(Line(number, begins, quote, kind, own, row or heading, leads or kind is Kind.ROW))
         if kind is Kind.HEADING and own:
             heading, leads = own, True
         elif kind is Kind.PROSE or kind is Kind.QUESTION:
             leads = False
     return Text(tuple(lines), frozenset[str]().union(*(line.own for line in lines)))
+
+
+def _rows(text: str) -> Iterator[int]:
+    """Where the rows of tables begin, heads and rules left out."""
+    if "|" not in text:
+        return
+    lines = text.splitlines(keepends=True)
+    at = 0
+    # A chunk may begin inside a table.
+    tabled = True
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if tabled and _ROW.match(line) and not _RULE.match(line) and not _RULE.match(below):
+            yield at
+        tabled = line.startswith("|")
+        at += len(line)
 
 
 def _kind(quote: str, after: str) -> Kind:

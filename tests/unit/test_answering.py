@@ -198,3 +198,40 @@ def test_prose_is_quoted_rather_than_the_layout_around_it(log: GraphLog) -> None
     )
     answer = ask(log, "When is reindeer feeding?")
     assert answer.sources[0].quote.startswith("Reindeer are fed with moss")
+
+
+@pytest.fixture
+def house() -> GraphLog:
+    """A store of a few short pages."""
+    log = GraphLog()
+    log.put("vault", "It is in the cellar. It was built in 1911. Only the keeper may open it.", {"title": "Vault"})
+    log.put("library", "The library is open from Monday to Friday.", {"title": "Library"})
+    log.put("network", "The guest network is called Harbour. Ask the desk for access.", {"title": "Wifi"})
+    return log
+
+
+@pytest.mark.parametrize(
+    ("question", "quote"),
+    [
+        ("When was the vault built?", "It was built in 1911."),
+        ("Who may open the vault?", "Only the keeper may open it."),
+        ("When is the library open?", "The library is open from Monday to Friday."),
+        ("What is the guest network called?", "The guest network is called Harbour."),
+    ],
+)
+def test_a_small_store_answers_what_a_sentence_says_under_its_title(house: GraphLog, question: str, quote: str) -> None:
+    answer = ask(house, question)
+    assert not answer.abstained
+    assert answer.answer == quote
+
+
+@pytest.mark.parametrize(
+    "question", ["What is the vault code?", "How many books does the library have?", "What is the wifi password?"]
+)
+def test_a_small_store_does_not_answer_what_its_page_does_not_say(house: GraphLog, question: str) -> None:
+    assert ask(house, question).abstained
+
+
+def test_a_row_of_a_table_in_a_sentence_cut_short_is_read(log: GraphLog) -> None:
+    log.put("cut", "| a | b |\n| --- | --- |\n| Ask Dr. Okafor. Twice | in July |\n", {"title": "Table"})
+    assert ask(log, "Whom to ask in July, Okafor?").sources

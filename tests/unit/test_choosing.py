@@ -63,6 +63,39 @@ def test_what_only_announces_code_is_not_quoted_and_nor_is_the_code() -> None:
     assert [source.quote for source in quoted(log, "sharpening blades")] == ["Any new file sharpens them."]
 
 
+SETTINGS = """# Settings
+
+| setting | default | means |
+| --- | --- | --- |
+| `drain_seconds` | 30 | How long a stop may take. It is counted from the signal. |
+| `quarantine` | none | Where a document waits that cannot be taken. |
+
+Settings are read at the start.
+"""
+
+
+def settings() -> GraphLog:
+    log = GraphLog()
+    log.put("settings", SETTINGS, {"title": "Reference", "content_type": "text/markdown"})
+    return log
+
+
+def test_a_row_of_a_table_answers_for_what_its_first_cell_names() -> None:
+    (source,) = quoted(settings(), "What is quarantine?")
+    assert source.quote == "`quarantine` | none | Where a document waits that cannot be taken."
+    assert SETTINGS[source.start : source.end] == source.quote
+
+
+def test_what_follows_in_a_row_stands_under_its_first_cell() -> None:
+    quotes = [source.quote for source in quoted(settings(), "From when on are the drain seconds counted?")]
+    assert "It is counted from the signal." in quotes
+
+
+def test_the_head_and_the_rule_of_a_table_are_not_quoted() -> None:
+    quotes = [source.quote for source in quoted(settings(), "What is the default of a setting?")]
+    assert not any("means" in quote or "---" in quote for quote in quotes)
+
+
 def test_hops_are_quoted_in_the_order_in_which_they_lead_on() -> None:
     log = GraphLog()
     log.put("p", "Otto Weber was a director. He was born in Graz in 1901.", {"title": "Otto Weber"})
