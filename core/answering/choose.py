@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from core.answering.evidence import Evidence, Sentence
 from core.answering.reading import SAYING, UNSPOKEN, Kind
@@ -14,13 +14,15 @@ _SHORT = 8
 """A sentence of fewer words rarely says enough alone; the next one comes with it."""
 _OPENING = (":", "\uff1a")
 _ALIKE = 0.6
-_NEW_COVERAGE = 0.25
+_NEW_COVERAGE = 0.5
 """The share of the question that a further sentence must add."""
 
 # Chosen for the token overlap with the marked spans of doc2dial (cross-validated weights came to the same).
 _DIRECT = 0.2
 _CHUNK = 0.6
 _LEADS = 0.1
+_WHOLE = 0.1
+"""For a sentence that holds every word of a question."""
 _NOT_PROSE = 0.3
 # For a sentence of a document that the question, or a sentence before, names.
 _NUMBER = 0.15
@@ -39,16 +41,17 @@ def choose(question: str, evidence: Evidence, most: int) -> list[Sentence]:
     was found."""
     named = _named(evidence)
     hops = _Hops(question, evidence, most).chosen(named) if named else []
+    said = _said_elsewhere(evidence, hops) if hops else frozenset()
     # A document may be named and have nothing but layout: then whatever says most of what is asked has to do.
-    return hops if hops and not _is_said_elsewhere(evidence, hops) else _section(evidence, most)
+    return hops if hops and not said else _section(evidence, most, said)
 
 
-def _is_said_elsewhere(evidence: Evidence, hops: Sequence[Sentence]) -> bool:
-    """Whether a sentence holds every word of the question, and those along the hops together do not."""
+def _said_elsewhere(evidence: Evidence, hops: Sequence[Sentence]) -> frozenset[tuple[int, int]]:
+    """The places of sentences that hold every word of the question, when those along the hops together do not."""
     reached = frozenset[str]().union(*(sentence.own | sentence.passage.title for sentence in hops))
-    return not evidence.asked <= reached and any(
-        evidence.asked <= sentence.own for sentence in evidence.sentences if sentence.kind is Kind.PROSE
-    )
+    if evidence.asked <= reached:
+        return frozenset()
+    return frozenset(s.place for s in evidence.telling if s.kind in SAYING and evidence.asked <= s.own)
 
 
 def _named(evidence: Evidence) -> list[str]:
@@ -77,13 +80,16 @@ def score(evidence: Evidence, sentence: Sentence) -> float:
         + _CHUNK * sentence.passage.ranked.score / evidence.top
         + _LEADS * sentence.leads
     )
-    return value - _NOT_PROSE if sentence.kind not in SAYING or len(sentence.own) < 2 else value
+    if sentence.kind not in SAYING or len(sentence.own) < 2:
+        return value - _NOT_PROSE
+    return value + _WHOLE if len(evidence.asked) > 1 and evidence.asked <= sentence.own else value
 
 
-def _section(evidence: Evidence, most: int) -> list[Sentence]:
+def _section(evidence: Evidence, most: int, first: Collection[tuple[int, int]]) -> list[Sentence]:
+    """The best sentence, of those at the places `first` if there are any, and what it leaves out."""
     ordered = sorted(
         (sentence for sentence in evidence.sentences if sentence.own),
-        key=lambda sentence: (-score(evidence, sentence), sentence.place),
+        key=lambda sentence: (sentence.place not in first, -score(evidence, sentence), sentence.place),
     )
     if not ordered:
         return []

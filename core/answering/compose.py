@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from core.answering.calibration import calibration
 from core.answering.choose import choose, score
+from core.answering.dates import by_date
 from core.answering.evidence import Evidence, Sentence
 from core.answering.groundedness import states, validate
 from core.index import Question, Ranking, Words
@@ -24,7 +25,7 @@ def compose(
 ) -> Answer:
     """Answer from the ranked chunks, or abstain and say why. `chunks` and `documents` are the ranking's, by id."""
     evidence = Evidence(ranking, chunks, documents)
-    chosen = choose(question.text, evidence, question.top_k)
+    chosen = by_date(question, choose(question.text, evidence, question.top_k))
     quotes = [sentence.quote for sentence in chosen]
     validation = validate(question.text, evidence, chosen, quotes, words)
     reason = _reason(question, ranking, validation.groundedness_score, chosen)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -36,7 +36,7 @@ _SAID_WORDS = 2
 """Fewer words are in one sentence by chance."""
 _ROW_OF = 0.5
 """The share of the question that the first cell of a row must have."""
-_STANDS_OUT = 0.35
+_STANDS_OUT = 0.45
 """The margin of a document that is taken at its word."""
 _RIVALS = 4
 """With how many other documents the best is compared."""
@@ -44,7 +44,7 @@ _MANY_TITLES = 4
 """Documents that a question names by title; more tell no more."""
 _TOPICAL = 5
 """Passages whose headings are looked at."""
-_COMPARED = 12
+_COMPARED = 10
 """Sentences, and headings, that are compared with the question by their vectors."""
 _SATURATION = 1.2
 """BM25's k1: how soon more occurrences of a word stop to tell more."""
@@ -189,7 +189,7 @@ def polarity(claim: str, quote: str) -> Literal["same", "opposite"]:
 def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], words: Words) -> dict[str, float]:
     """What tells whether the evidence answers the question, each 0 to 1. None depends on the scale of the ranking's
     scores: a ranking of another kind keeps their meaning."""
-    names = [frozenset(stems(name, evidence.language)) for name in _names(question)]
+    names = {name: frozenset(stems(name, evidence.language)) for name in _names(question)}
     passages = evidence.passages
     best = [passage for passage in passages if passage.document_id in evidence.same]
     others = [passage for passage in passages if passage.document_id not in evidence.same]
@@ -198,9 +198,9 @@ def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], wo
     # In a store of a few chunks one of them stands out whatever is asked.
     weighed = len(passages) / PASSAGES
     margin = stands_out * weighed
-    covered = coverage(question, evidence, chosen)
+    covered = coverage(names, evidence, chosen)
     similarities = _similarities(question, evidence, words)
-    all_held = _share_of(names, lambda words: words <= held)
+    all_held = _share_of(names.values(), lambda words: words <= held)
     titles = sum(asked.titles and _is_name(asked.written) for asked in evidence.ranking.entities)
     return {
         "coverage": covered,
@@ -218,7 +218,7 @@ def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], wo
         "heading": _heading(evidence),
         "nameless": float(not names),
         "held": all_held,
-        "named": _share_of(names, lambda words: any(_same(words, passage, evidence.language) for passage in passages)),
+        "named": _share_of(names.values(), lambda words: any(_same(words, p, evidence.language) for p in passages)),
         "known": min(titles, _MANY_TITLES) / _MANY_TITLES,
         "titled": float(titles > 0),
         # Some tell only together. A question that names its document asks for something that is said there; one that
@@ -266,7 +266,7 @@ def _said(evidence: Evidence) -> float:
 
 
 def _is_said(evidence: Evidence, margin: float) -> bool:
-    """Whether a sentence, with what stands over it, holds every word of the question: in the best document alone, which
+    """Whether a sentence, with what stands over it, holds every word of the question: in the best document, which
     stands out, or in all that a small store has. Or a row of a table is about nothing else."""
     if any(sentence.kind is Kind.ROW and _is_row_of(evidence, sentence) for sentence in evidence.telling):
         return True
@@ -275,7 +275,7 @@ def _is_said(evidence: Evidence, margin: float) -> bool:
     saying = {sentence.passage.document_id for sentence in evidence.telling if _says_all(evidence, sentence)}
     if len(evidence.passages) < PASSAGES and saying.issuperset(p.document_id for p in evidence.passages):
         return True
-    return margin >= _STANDS_OUT and bool(saying) and saying <= evidence.same
+    return margin >= _STANDS_OUT and not evidence.same.isdisjoint(saying)
 
 
 def _is_row_of(evidence: Evidence, row: Sentence) -> bool:
@@ -290,12 +290,12 @@ def _says_all(evidence: Evidence, sentence: Sentence) -> bool:
     return (left or evidence.asked) <= sentence.own and sentence.kind not in UNSPOKEN
 
 
-def coverage(question: str, evidence: Evidence, chosen: Sequence[Sentence]) -> float:
-    """The share of the question's stems, weighted by rarity, that the quotations, their headings and titles hold;
-    capped when they lack a rare name."""
-    held = frozenset[str]().union(*(s.own | s.heading | s.passage.title for s in chosen))
+def coverage(names: Mapping[str, frozenset[str]], evidence: Evidence, chosen: Sequence[Sentence]) -> float:
+    """The share of the question's stems, weighted by rarity, that the quoted passages and the two best hold, with their
+    titles; capped when they lack a rare name."""
+    held = _held_by(evidence, 2).union(*(evidence.held[sentence.passage.rank] for sentence in chosen))
     share = evidence.share(held)
-    if any(not held.issuperset(stems(name, evidence.language)) for name in _rare_names(question, evidence)):
+    if not all(name <= held for name in _rare_names(names, evidence)):
         return min(share, MISSING_NAME_CAP)
     return share
 
@@ -360,7 +360,7 @@ def _names(question: str) -> list[str]:
     return [question[start:end] for _, start, end in spans if start > 0 or " " in question[start:end]]
 
 
-def _share_of(names: Sequence[frozenset[str]], found: Callable[[frozenset[str]], bool]) -> float:
+def _share_of(names: Collection[frozenset[str]], found: Callable[[frozenset[str]], bool]) -> float:
     """The share of the names whose stems are found; 1 when nothing is named."""
     return sum(map(found, names)) / len(names) if names else 1.0
 
@@ -379,10 +379,16 @@ def _is_name(written: str) -> bool:
     return " " in written or written != written.lower()
 
 
-def _rare_names(question: str, evidence: Evidence) -> list[str]:
-    """Known entities of the question that are rare, and capitalised words that nothing is known of."""
-    entities = evidence.ranking.entities
-    names = [asked.written for asked in entities if asked.share <= RARE_SHARE and _is_name(asked.written)]
-    known = {stem for asked in entities for stem in stems(asked.written, evidence.language)}
-    names.extend(name for name in _names(question) if not known.issuperset(stems(name, evidence.language)))
-    return names
+def _rare_names(names: Mapping[str, frozenset[str]], evidence: Evidence) -> Iterator[frozenset[str]]:
+    """The stems of known entities of the question that are rare, and of capitalised words that nothing is known of."""
+    known: set[str] = set()
+    for asked in evidence.ranking.entities:
+        words = names.get(asked.written)
+        if words is None:
+            words = frozenset(stems(asked.written, evidence.language))
+        known |= words
+        if asked.share <= RARE_SHARE and _is_name(asked.written):
+            yield words
+    for words in names.values():
+        if not words <= known:
+            yield words

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum, auto
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from core.analysis.stems import stems
 from core.model import StoredChunk
 
 _KEPT_CHUNKS = 1_024
+_KEPT_WORDS = 50_000
+_PARTED = "".join(character if character.isalnum() else " " for character in map(chr, range(128)))
 _HEADING_CHARS = 80
 _LAYOUT = re.compile(r"\||```|~~~|>>> |\.\. |[-=+*_~^#\"']{3,}\Z|[-=+*_~^]{4}|\S+ +::=")
 """What begins a row of a table, a fence, a prompt, a directive, a rule or a grammar: layout, where prose is wanted."""
@@ -69,6 +72,31 @@ class Text(NamedTuple):
     """The stems of all of them."""
 
 
+class _Stems(dict[str, tuple[str, ...]]):
+    """The stems of words, each stemmed once: a store has far more sentences than words."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__()
+        self._language = language
+
+    def __missing__(self, word: str) -> tuple[str, ...]:
+        if len(self) >= _KEPT_WORDS:
+            self.clear()
+        found = self[word] = tuple(stems(word, self._language))
+        return found
+
+    def of(self, text: str) -> frozenset[str]:
+        """The stems of a text. Only where it is ASCII do Python and the analyzer agree on what is a word."""
+        if not text.isascii():
+            return frozenset(stems(text, self._language))
+        return frozenset(chain.from_iterable(map(self.__getitem__, text.translate(_PARTED).split())))
+
+
+@cache
+def _stems(language: str) -> _Stems:
+    return _Stems(language)
+
+
 def read(chunk: StoredChunk, language: str) -> Text:
     """Read a chunk; other questions find the same one."""
     return _read(chunk.text, chunk.sentences, language, first=not chunk.ordinal)
@@ -77,6 +105,7 @@ def read(chunk: StoredChunk, language: str) -> Text:
 @lru_cache(_KEPT_CHUNKS)
 def _read(text: str, sentences: tuple[tuple[int, int], ...], language: str, *, first: bool) -> Text:
     lines: list[Line] = []
+    known = _stems(language)
     heading: frozenset[str] | None = None
     row: frozenset[str] | None = None
     leads, fenced = first, False
@@ -93,11 +122,11 @@ def _read(text: str, sentences: tuple[tuple[int, int], ...], language: str, *, f
         else:
             kind = Kind.CODE if fenced else Kind.ROW if start in rows else _kind(quote, text[end : end + 2])
         if kind is Kind.ROW:
-            row = frozenset(stems(quote[1:].partition("|")[0], language)) or None
+            row = known.of(quote[1:].partition("|")[0]) or None
             quote = quote.strip(_EDGES)
-        own = frozenset(stems(quote, language))
+        own = known.of(quote)
         begins = text.index(quote, start)
-        lines.append(Line(number, begins, quote, kind, own, row or heading, leads or kind is Kind.ROW))
+        lines.append(Line(number, begins, quote, kind, own, row or heading, leads and row is None))
         if kind is Kind.HEADING and own:
             heading, leads = own, True
         elif kind is Kind.PROSE or kind is Kind.QUESTION:

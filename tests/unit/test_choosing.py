@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from core.answering.compose import compose
 from core.index import Index, Question
 from core.model import Source
@@ -87,7 +89,7 @@ def test_a_row_of_a_table_answers_for_what_its_first_cell_names() -> None:
 
 
 def test_what_follows_in_a_row_stands_under_its_first_cell() -> None:
-    quotes = [source.quote for source in quoted(settings(), "From when on are the drain seconds counted?")]
+    quotes = [source.quote for source in quoted(settings(), "From which signal is the drain counted?")]
     assert "It is counted from the signal." in quotes
 
 
@@ -115,3 +117,27 @@ def test_of_a_named_document_that_is_all_layout_the_layout_is_quoted() -> None:
     log = GraphLog()
     log.put("t", "| Silent Hills | 1930 |", {"title": "Silent Hills"})
     assert [source.document_id for source in quoted(log, "When was Silent Hills made?")] == ["t"]
+
+
+def releases() -> GraphLog:
+    log = GraphLog()
+    said = {
+        "Wrench": ("in Graz by Otto Weber", 2021),
+        "Pliers": ("with red handles", 2019),
+        "Hammer": ("as steel", 2023),
+    }
+    for name, (how, year) in said.items():
+        log.put(name, f"{name} was released {how}.", {"title": name, "published_at": f"{year}-05-01T00:00:00Z"})
+    return log
+
+
+@pytest.mark.parametrize(
+    ("question", "order"),
+    [
+        ("In which order were Hammer, Pliers and Wrench released?", ["Pliers", "Wrench", "Hammer"]),
+        ("What is the latest of Pliers, Wrench and Hammer?", ["Hammer", "Wrench", "Pliers"]),
+        ("Who released Wrench, Hammer and Pliers?", ["Wrench", "Hammer", "Pliers"]),
+    ],
+)
+def test_quotations_are_in_the_order_of_time_that_is_asked_for(question: str, order: list[str]) -> None:
+    assert [source.document_id for source in quoted(releases(), question)] == order
