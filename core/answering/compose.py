@@ -9,7 +9,8 @@ from core.answering.choose import choose, score
 from core.answering.evidence import Evidence, Sentence
 from core.answering.groundedness import states, validate
 from core.index import Question, Ranking, Words
-from core.model import Answer, Source, StoredChunk, StoredDocument
+from core.model import StoredChunk, StoredDocument
+from core.views import Answer, Source
 
 _NEAREST = 3
 """Sources that an abstention names."""

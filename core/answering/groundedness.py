@@ -21,7 +21,7 @@ from core.analysis.stems import spaced, stems
 from core.answering.calibration import calibration
 from core.answering.evidence import UNSPOKEN, Evidence, Kind, Passage, Sentence
 from core.index import Words
-from core.model import Validation
+from core.views import Validation
 
 RARE_SHARE = 0.02
 """An entity in no larger share of the chunks than this is rare."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.answering.compose import compose
 from core.index import Index, Question
-from core.model import Source
+from core.views import Source
 from tests.unit.graph_log import GraphLog
 
 MANUAL = """# Mowers
