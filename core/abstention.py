@@ -17,8 +17,9 @@ import numpy as np
 
 from core.errors import InvalidInput
 from core.evaluation import JudgedQuestion, auroc, calibration_error
-from core.model import Answer, Delete
+from core.model import Delete
 from core.service import GraphService
+from core.views import Answer
 
 PARTS = 10
 TOP_K = 5

@@ -14,8 +14,8 @@ from typing import Any
 
 from core.errors import InvalidInput
 from core.evaluation import JudgedQuestion
-from core.model import Answer
 from core.service import GraphService
+from core.views import Answer
 
 GOOD = 0.5
 """An answer with this token F1 and more says what it should."""

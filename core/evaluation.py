@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import InvalidInput
-from core.model import Hit, StoredDocument
+from core.model import StoredDocument
+from core.views import Hit
 
 DEPTHS = (2, 5, 10)
 BINS = 10

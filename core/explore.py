@@ -8,9 +8,10 @@ from core.answering.places import Evidence, mentions_of, quoted, relations_of
 from core.errors import InvalidInput
 from core.index import Index
 from core.index.paths import MAX_LENGTH, MAX_PATHS
-from core.model import EntitySummary, EntityView, Paths, StoredChunk, Viewer
+from core.model import StoredChunk, Viewer
 from core.reader import Reader
 from core.store.base import Store
+from core.views import EntitySummary, EntityView, Paths
 
 
 class Explorer:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from core.errors import InvalidDocument
-from core.model import Answer, Problem, ProcessResult, Status
+from core.model import Problem, ProcessResult, Status
 from core.store.base import AuditRecord
+from core.views import Answer
 
 
 def rejected(error: InvalidDocument) -> ProcessResult:

@@ -23,17 +23,12 @@ from core.model import (
     DEFAULT_MAX_CONTENT_BYTES,
     OPERATOR,
     AccessChanged,
-    Answer,
     Change,
     Delete,
     Document,
-    EntitySummary,
-    EntityView,
     Failure,
-    Hit,
     LogEntry,
     Metadata,
-    Paths,
     ProcessResult,
     StoredDocument,
     Upsert,
@@ -45,6 +40,7 @@ from core.reader import Reader
 from core.records import answered, rejected, rejection
 from core.store.base import AuditRecord, ChangeSet
 from core.store.sqlite import SqliteStore
+from core.views import Answer, EntitySummary, EntityView, Hit, Paths
 from core.writer import Writer
 
 NOTHING_ELSE = ChangeSet()

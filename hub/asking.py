@@ -10,8 +10,9 @@ import structlog
 from pydantic import BaseModel
 
 from core.errors import AimeError, Busy, ConnectorError
-from core.model import Answer, Metadata, Viewer
+from core.model import Metadata, Viewer
 from core.service import GraphService
+from core.views import Answer
 from hub.sdk import Answers, Ask, HasForm
 
 ASK_SECONDS = 60.0

@@ -71,13 +71,18 @@ Named = dict[int, tuple[EntityType, str]]
 """Type and name of the entities met so far, by id. The name, not a label: it is the same whichever is met first."""
 
 
-def _collect(named: Named, chunks: Sequence[StoredChunk]) -> None:
+def _collect(named: Named, chunks: Sequence[StoredChunk]) -> Named:
+    """Add those that these chunks name; those that are new."""
+    found: Named = {}
     for chunk in chunks:
         for mention in chunk.mentions:
-            named[mention.entity.id] = (mention.entity.type, mention.entity.name)
+            found[mention.entity.id] = (mention.entity.type, mention.entity.name)
         for relation in chunk.relations:
             for entity in (relation.subject, relation.object):
-                named[entity.id] = (entity.type, entity.name)
+                found[entity.id] = (entity.type, entity.name)
+    new = {id_: found[id_] for id_ in sorted(found.keys() - named.keys())}
+    named.update(new)
+    return new
 
 
 # ---------------------------------------------------------------- JSON
@@ -149,7 +154,8 @@ def _document_json(document: StoredDocument, chunks: Sequence[StoredChunk]) -> d
 
 
 async def _graphml(store: Store) -> AsyncIterator[str]:
-    """Nodes are documents (`d:ID`), chunks (`c:ID#ORDINAL`) and entities (`e:KEY`).
+    """Nodes are documents (`d:ID`), chunks (`c:ID#ORDINAL`) and entities (`e:KEY`), each before the edges that need it:
+    there are readers that go through a file once.
 
     The form: http://graphml.graphdrawing.org/specification.html
     """
@@ -159,10 +165,9 @@ async def _graphml(store: Store) -> AsyncIterator[str]:
         yield f'<key id="{name}" for="{domain}" attr.name="{name}" attr.type="{kind}"/>\n'
     yield '<graph id="aime" edgedefault="directed">\n'
     async for document, chunks in _documents(store):
-        _collect(named, chunks)
+        for entity_id, (kind, name) in _collect(named, chunks).items():
+            yield _node(f"e:{entity_key(entity_id)}", {"kind": "entity", "type": kind, "name": name})
         yield "".join(_document_graphml(document, chunks))
-    for entity_id, (kind, name) in sorted(named.items()):
-        yield _node(f"e:{entity_key(entity_id)}", {"kind": "entity", "type": kind, "name": name})
     yield "</graph>\n</graphml>\n"
 
 

@@ -160,7 +160,7 @@ class Instance:
             return Health(ok=False, detail=f"no answer within {CHECK_SECONDS:.0f} s")
         except AimeError as error:
             return Health(ok=False, detail=describe(error))
-        except Exception as error:
+        except Exception as error:  # a plugin's own code may raise anything
             self.log.exception("check failed")
             return Health(ok=False, detail=describe(error))
 
@@ -172,7 +172,7 @@ class Instance:
         try:
             async with asyncio.timeout(within):
                 await self.connector.aclose()
-        except Exception:
+        except Exception:  # a plugin's own code may raise anything, and must not keep the others from being closed
             self.log.exception("close failed")
 
     # -- what its runners say

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 import structlog
-from pydantic import BaseModel
 
-from core.errors import AimeError, Busy, ConfigError, ConfigErrors, NotFound, PluginError, StoreError
+from core.errors import Busy, NotFound, StoreError
 from core.model import ProcessResult
 from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet
 from hub.asking import Asking
-from hub.config import Config, InstanceSettings, collecting
-from hub.instance import Instance, InstanceState, InstanceStatus, RunReport, describe
+from hub.assembly import Assembly, edited, notify_options
+from hub.config import Config
+from hub.instance import Instance, InstanceState, InstanceStatus, RunReport
 from hub.net import Network
 from hub.notify import CALLBACK, Callbacks, Dispatcher, Endpoint
 from hub.plugins import Plugins
@@ -35,14 +33,10 @@ from hub.runners.pull import PullRunner, drives
 from hub.runners.receive import ReceiveRunner
 from hub.sdk import (
     Answers,
-    Connector,
-    ConnectorSpec,
     Consumes,
-    Context,
     Health,
     InboundRequest,
     Notifies,
-    NotifyOptions,
     Receives,
 )
 from hub.supervisor import Supervisor
@@ -51,9 +45,6 @@ __all__ = ["Hub", "Instance", "InstanceState", "InstanceStatus", "RunReport"]
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
-BLOCKING_THREADS = 8
-"""Shared by all instances for `run_blocking`, and apart from the loop's own, so that a file system that hangs does not
-also hold up name resolution."""
 GC_SECONDS = 3600.0
 RESERVE_SECONDS = 6.0
 """Of the time for a stop, at most a quarter: for cutting off, closing connectors, and closing the store afterwards."""
@@ -107,7 +98,7 @@ class Hub:
         self._now = now
         self._drives = drive
         self._running: dict[str, Running] = {}
-        self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="connector")
+        self._assembly = Assembly(service, self.plugins, self.network, now=now)
         self._stack = AsyncExitStack()
         self._supervisor = Supervisor()
         self._follower: ConfigFollower | None = None
@@ -131,12 +122,12 @@ class Hub:
     # -- start and stop
 
     async def __aenter__(self) -> Self:
-        configured = self._configure(self.config)
+        configured = self._assembly.configure(self.config)
         async with AsyncExitStack() as stack:
-            stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+            stack.callback(self._assembly.close)
             await stack.enter_async_context(self.network)
             await self.quarantine.open()
-            self._running = {name: Running(self._create(*parts)) for name, parts in configured.items()}
+            self._running = {name: Running(self._assembly.create(parts)) for name, parts in configured.items()}
             self._restore_pauses(await self._paused())
             await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
             await self.dispatcher.start()
@@ -262,20 +253,20 @@ class Hub:
         async with self._reloading:
             if self._supervisor.stopping:
                 return
-            configured = await asyncio.to_thread(self._configure, config)
+            configured = await asyncio.to_thread(self._assembly.configure, config)
             if config.hub != self.config.hub_in_file:
                 log.warning("the [hub] table was edited; it takes effect at the next start")
             if config.projection != self.config.projection:
                 log.warning("the [projection] table was edited; it takes effect at the next start")
             paused = await self._paused()  # whatever may fail comes before the first instance is stopped
             deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
-            gone = [name for name, running in self._running.items() if _edited(running.instance, configured.get(name))]
+            gone = [name for name, running in self._running.items() if edited(running.instance, configured.get(name))]
             await asyncio.gather(*(self._halt(self._running[name], deadline) for name in gone))
             added = [name for name in configured if name in gone or name not in self._running]
             for name in gone:
                 del self._running[name]
             for name in added:
-                self._running[name] = Running(self._create(*configured[name]))
+                self._running[name] = Running(self._assembly.create(configured[name]))
             self.config = replace(config, hub=self.config.hub, projection=self.config.projection, overridden=config.hub)
             self._restore_pauses(paused)
             for name in added:
@@ -297,61 +288,6 @@ class Hub:
     async def _set_endpoints(self) -> None:
         async with self._reloading:
             await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
-
-    def _configure(self, config: Config) -> dict[str, Configured]:
-        """Every enabled instance, validated by its kind. Raises ConfigErrors."""
-        configured: dict[str, Configured] = {}
-        errors: list[ConfigError] = []
-        for name, settings in config.connectors.items():
-            if not settings.enabled:
-                continue
-            with collecting(errors):
-                try:
-                    configured[name] = (settings, *self.plugins.configure(settings), None)
-                except PluginError as error:
-                    configured[name] = (settings, None, None, error.message)
-        if errors:
-            raise ConfigErrors(errors)
-        return configured
-
-    def _create(
-        self, settings: InstanceSettings, spec: ConnectorSpec | None, config: BaseModel | None, problem: str | None
-    ) -> Instance:
-        context = self._context(settings, config)
-        connector: Connector | None = None
-        if spec is not None:
-            try:
-                connector = spec.create(config, context)
-            except AimeError as error:
-                problem = error.message
-            except Exception as error:
-                context.log.exception("connector not created")
-                problem = f"could not be created: {describe(error)}"
-        return Instance(
-            settings,
-            service=self.service,
-            now=self._now,
-            spec=spec,
-            config=config,
-            connector=connector,
-            context=context,
-            problem=problem,
-        )
-
-    def _context(self, settings: InstanceSettings, config: BaseModel | None) -> Context:
-        notify = _notify_options(config)
-        networks = (*settings.allow_networks, *(notify.allow_networks if notify else ()))
-        return Context(
-            name=settings.name,
-            source=settings.document_source,
-            http=self.network.client(settings.name, allow_networks=networks, rate=settings.rate),
-            log=structlog.stdlib.get_logger("hub.connector").bind(connector=settings.name, kind=settings.kind),
-            now=self._now,
-            run_blocking=self._run_blocking,
-        )
-
-    async def _run_blocking(self, function: Callable[..., Any], *args: object) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args))
 
     def _drive(self, running: Running) -> None:
         """Give an instance its runners."""
@@ -381,7 +317,7 @@ class Hub:
             )
         }
         for name, running in self._running.items():
-            options = _notify_options(running.instance.config)
+            options = notify_options(running.instance.config)
             connector: object = running.instance.connector
             if options is not None and isinstance(connector, Notifies):
                 found[name] = Endpoint(name, options.events, connector)
@@ -425,20 +361,6 @@ class Hub:
                 running.instance.pause()
 
 
-Configured = tuple[InstanceSettings, ConnectorSpec | None, BaseModel | None, str | None]
-"""Settings, spec, the kind's own model; or why there are none."""
-
-
 def _left(deadline: float) -> float:
     """Seconds until then; a little, when it has passed."""
     return max(0.1, deadline - asyncio.get_running_loop().time())
-
-
-def _edited(instance: Instance, configured: Configured | None) -> bool:
-    """Whether an instance has to be stopped: it is gone, or says something else now, or could be mended."""
-    return configured is None or configured[0] != instance.settings or instance.problem is not None
-
-
-def _notify_options(config: BaseModel | None) -> NotifyOptions | None:
-    options = getattr(config, "notify", None)
-    return options if isinstance(options, NotifyOptions) else None

@@ -80,7 +80,7 @@ class Supervisor:
         while True:
             try:
                 await run()
-            except Exception:
+            except Exception:  # whatever the defect: one task must not end the hub, nor stay down unseen
                 failures += 1
                 log.exception("task broke off", task=name, failures=failures)
             else:

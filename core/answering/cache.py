@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from core.index import Question
-from core.model import Answer
+from core.views import Answer
 
 MOST = 512
 

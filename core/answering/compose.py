@@ -10,7 +10,8 @@ from core.answering.dates import by_date
 from core.answering.evidence import Evidence, Sentence
 from core.answering.groundedness import states, validate
 from core.index import Question, Ranking, Words
-from core.model import Answer, Source, StoredChunk, StoredDocument
+from core.model import StoredChunk, StoredDocument
+from core.views import Answer, Source
 
 _NEAREST = 3
 """Sources that an abstention names."""

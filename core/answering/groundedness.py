@@ -22,7 +22,7 @@ from core.answering.calibration import calibration
 from core.answering.evidence import PASSAGES, Evidence, Passage, Sentence
 from core.answering.reading import UNSPOKEN, Kind
 from core.index import Words
-from core.model import Validation
+from core.views import Validation
 
 RARE_SHARE = 0.02
 """An entity in no larger share of the chunks than this is rare."""

@@ -9,17 +9,8 @@ from dataclasses import dataclass
 from typing import get_args
 
 from core.index import Step
-from core.model import (
-    EntityMention,
-    EntityRelation,
-    Mention,
-    Named,
-    NamedEntity,
-    PathStep,
-    Relation,
-    StoredChunk,
-    StoredDocument,
-)
+from core.model import Mention, Relation, StoredChunk, StoredDocument
+from core.views import EntityMention, EntityRelation, Named, NamedEntity, PathStep
 
 MAX_MENTIONS = 50
 MAX_RELATIONS = 200

@@ -31,7 +31,8 @@ from core.index.selection import best
 from core.index.thesaurus import Thesaurus
 from core.index.view import View
 from core.memory import give_back
-from core.model import OPERATOR, EntitySummary, EntityView, Hit, LogEntry, NamedEntity, Viewer
+from core.model import OPERATOR, LogEntry, Viewer
+from core.views import EntitySummary, EntityView, Hit, NamedEntity
 
 _VIEWS = 4
 _EVIDENCE = 12

@@ -11,8 +11,8 @@ from core.analysis import title_name
 from core.index.documents import Documents
 from core.index.entities import Entities
 from core.index.view import View
-from core.model import EntityDocument, EntitySummary, EntityView, NamedEntity, Neighbour
 from core.naming import normalise
+from core.views import EntityDocument, EntitySummary, EntityView, NamedEntity, Neighbour
 
 MAX_DOCUMENTS = 100
 MAX_NEIGHBOURS = 50

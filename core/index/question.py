@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from core.errors import InvalidQuery
 from core.index.facets import Filters
 from core.index.vectors import Vectors
-from core.model import OPERATOR, Hit, NamedEntity, Viewer, check_text
+from core.model import OPERATOR, Viewer, check_text
+from core.views import Hit, NamedEntity
 
 MAX_QUESTION_CHARS = 10_000
 

@@ -13,7 +13,7 @@ from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import count, print_json, print_table, shortened
 
 if TYPE_CHECKING:
-    from core.model import EntitySummary, EntityView, Paths
+    from core.views import EntitySummary, EntityView, Paths
     from hub.cli.target import Target
 
 app = typer.Typer(help="Look at entities, and find the paths between two.", no_args_is_help=True)

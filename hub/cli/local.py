@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from core.errors import NotFound
-from core.model import Answer, EntitySummary, EntityView, Failure, Paths, ProcessResult
+from core.model import Failure, ProcessResult
 from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet, DeliveryState
+from core.views import Answer, EntitySummary, EntityView, Paths
 from hub.cli.target import Json
 from hub.export import ExportFormat, export_graph
 from hub.keys import create_key, list_keys, revoke_key

@@ -13,7 +13,7 @@ from hub.cli.output import print_json
 from hub.cli.target import Json
 
 if TYPE_CHECKING:
-    from core.model import Answer
+    from core.views import Answer
 
 
 @at_place

@@ -12,7 +12,8 @@ from urllib.parse import quote
 import aiohttp
 
 from core.errors import AimeError, Busy, Forbidden, InvalidInput, InvalidQuery, NotFound, Unauthorized
-from core.model import Answer, EntitySummary, EntityView, Paths, Problem, ProcessResult, Status
+from core.model import Problem, ProcessResult, Status
+from core.views import Answer, EntitySummary, EntityView, Paths
 from hub.cli.target import Json
 from hub.export import ExportFormat, entity_key
 

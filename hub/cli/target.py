@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mappin
 from datetime import datetime
 from typing import Any, Protocol
 
-from core.model import Answer, EntitySummary, EntityView, Paths, ProcessResult
+from core.model import ProcessResult
+from core.views import Answer, EntitySummary, EntityView, Paths
 from hub.export import ExportFormat
 
 Json = dict[str, Any]

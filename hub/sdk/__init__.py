@@ -12,7 +12,8 @@ from core.errors import (
     RateLimited,
     VerificationFailed,
 )
-from core.model import AccessChanged, Answer, Change, Delete, Document, Failure, Metadata, Upsert
+from core.model import AccessChanged, Change, Delete, Document, Failure, Metadata, Upsert
+from core.views import Answer
 from hub.sdk.contract import (
     API_VERSION,
     Answers,

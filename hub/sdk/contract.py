@@ -14,7 +14,8 @@ from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
 
-from core.model import Answer, Change, Metadata
+from core.model import Change, Metadata
+from core.views import Answer
 
 API_VERSION = 1
 

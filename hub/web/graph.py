@@ -12,7 +12,8 @@ from pydantic_core import to_json
 
 from core.errors import InvalidInput, NotFound
 from core.index.paths import MAX_LENGTH, MAX_PATHS
-from core.model import EntitySummary, EntityView, LogEntry, Op, Paths
+from core.model import LogEntry, Op
+from core.views import EntitySummary, EntityView, Paths
 from hub.web.routes import JSON, Call, Reply, Route, reply
 
 TAG = "Graph"

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from core.answering.filters import parse_filters
 from core.errors import Forbidden, InvalidInput, InvalidQuery
 from core.index import Question
-from core.model import Answer, Status
+from core.model import Status
 from core.store.base import JournalItem
+from core.views import Answer
 from hub.callbacks import CallbackAsk, CallbackQuery
 from hub.net import check_url
 from hub.sdk import Ask

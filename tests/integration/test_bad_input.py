@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidQuery
-from core.model import Answer, Status
+from core.model import Status
 from core.service import GraphService, create_graph_service
+from core.views import Answer
 
 QUICK_SECONDS = 5.0
 """A hundred times what each takes: enough for a machine that is busy, too little for anything quadratic."""

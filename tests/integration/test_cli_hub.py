@@ -235,12 +235,17 @@ def test_a_hub_that_was_killed_leaves_a_store_that_the_next_one_opens(
     assert again.stop() == 0
 
 
-def test_a_command_drives_one_connector_where_no_hub_runs(aime: Aime, folder: Path) -> None:
-    # A file that was written just now is read once more, since another write could bear the same time.
-    os.utime(folder / "notes" / "rhine.md", (1_700_000_000, 1_700_000_000))
+def test_a_command_drives_one_connector_where_no_hub_runs(aime: Aime) -> None:
     ran = json.loads(aime("connectors", "run", "notes", "--json").stdout)
     assert ran == {"processed": 1, "unchanged": 0, "deleted": 0, "rejected": 0, "error": None}
-    assert aime("connectors", "run", "notes").stdout == "notes: its source has nothing new since the last run.\n"
+    # A file that was written just now is read once more, since another write could bear the same time.
+    once_more = "notes: 0 processed, 1 unchanged, 0 deleted, 0 rejected.\n"
+    said = once_more
+    for _ in range(20):
+        if said != once_more:
+            break
+        said = aime("connectors", "run", "notes").stdout
+    assert said == "notes: its source has nothing new since the last run.\n"
     assert aime("query", "Where does the Rhine flow?").stdout.startswith("The Rhine flows into the North Sea.")
     unknown = aime("connectors", "run", "letters")
     assert unknown.returncode == 1

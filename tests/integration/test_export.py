@@ -84,7 +84,12 @@ def read_graphml(text: str) -> tuple[dict[str, dict[str, Any]], list[tuple[str, 
         assert node.attrib["id"] not in nodes
         nodes[node.attrib["id"]] = data(node, "node")
     edges = [(e.attrib["source"], e.attrib["target"], data(e, "edge")) for e in graph.findall(f"{SPACE}edge")]
-    assert all(source in nodes and target in nodes for source, target, _ in edges)
+    read: set[str] = set()
+    for element in graph:
+        if element.tag == f"{SPACE}node":
+            read.add(element.attrib["id"])
+        else:
+            assert {element.attrib["source"], element.attrib["target"]} <= read, "an edge before its nodes"
     return nodes, edges
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidInput, InvalidQuery, NotReady
-from core.model import Answer, Metadata, Source, Validation
+from core.model import Metadata
 from core.service import GraphService, create_graph_service
+from core.views import Answer, Source, Validation
 from hub.sdk.integrations import (
     CMSIntegration,
     ContentItem,

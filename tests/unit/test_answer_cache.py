@@ -5,7 +5,8 @@ from __future__ import annotations
 from core.answering.cache import AnswerCache, Edition
 from core.answering.filters import parse_filters
 from core.index import Question
-from core.model import EVERYONE, Answer, Validation, Viewer
+from core.model import EVERYONE, Viewer
+from core.views import Answer, Validation
 
 NOW = Edition(0, 7)
 

@@ -10,7 +10,8 @@ from core.answering.compose import compose
 from core.answering.filters import parse_filters
 from core.answering.groundedness import polarity, states, support
 from core.index import Index, Question, Words
-from core.model import EVERYONE, OPERATOR, Answer, Viewer
+from core.model import EVERYONE, OPERATOR, Viewer
+from core.views import Answer
 from tests.unit.graph_log import GraphLog
 
 HELP = {

@@ -6,7 +6,7 @@ import pytest
 
 from core.answering.compose import compose
 from core.index import Index, Question
-from core.model import Source
+from core.views import Source
 from tests.unit.graph_log import GraphLog
 
 MANUAL = """# Mowers

@@ -10,7 +10,8 @@ import pytest
 
 from core.errors import InvalidInput
 from core.evaluation import JudgedQuestion, evaluate, ndcg, read_questions, recall
-from core.model import Hit, StoredDocument
+from core.model import StoredDocument
+from core.views import Hit
 
 
 def written(directory: Path, queries: str, qrels: str) -> tuple[Path, Path]:

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from core.answering.filters import parse_filters
 from core.index import Index, Question
-from core.model import EVERYONE, OPERATOR, EntityView, Viewer
+from core.model import EVERYONE, OPERATOR, Viewer
+from core.views import EntityView
 from tests.unit.graph_log import GraphLog
 
 TITLES = [

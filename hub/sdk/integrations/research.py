@@ -9,7 +9,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 
 from core.errors import InvalidQuery
-from core.model import Answer, Metadata, Validation
+from core.model import Metadata
+from core.views import Answer, Validation
 from hub.sdk.contract import Ask, Core
 from hub.sdk.integrations.asks import FormAsk
 

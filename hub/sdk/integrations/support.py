@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from core.model import Answer
+from core.views import Answer
 from hub.sdk.contract import Ask, Core
 from hub.sdk.integrations.asks import FormAsk
 
