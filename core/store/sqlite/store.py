@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.errors import StoreUnavailable
 from core.model import LogEntry, Mention, Relation, StoredChunk, StoredDocument
+from core.store import rows
 from core.store.base import (
     Attempt,
     ChangeSet,
@@ -19,7 +20,7 @@ from core.store.base import (
     RecordScope,
     StoredAuditRecord,
 )
-from core.store.sqlite import read, rows
+from core.store.sqlite import read
 from core.store.sqlite.connection import Connection, migrate, resolve
 from core.store.sqlite.lock import StoreLock
 from core.store.sqlite.write import collect, write_group
