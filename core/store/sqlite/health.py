@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import apsw
 
 from core.errors import StoreCorrupt
-from core.store.sqlite.connection import APPLICATION_ID, migrations, translated
+from core.store.schema import migrations
+from core.store.sqlite.connection import APPLICATION_ID, translated
 from core.store.sqlite.rows import select
 
 
@@ -34,7 +35,7 @@ def examine(path: str) -> StoreHealth:
                 raise StoreCorrupt(f"{path}: not a store of AI.me Hub")
             return StoreHealth(
                 schema=db.execute("PRAGMA user_version").get,
-                newest_schema=migrations()[-1][0],
+                newest_schema=migrations("sqlite")[-1][0],
                 graph_version=db.execute("SELECT version FROM graph").get,
                 documents=db.execute("SELECT count(*) FROM documents WHERE v_to IS NULL").get,
                 bytes=db.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").get,

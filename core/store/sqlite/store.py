@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -32,8 +33,11 @@ class SqliteStore:
     Writes and reads have a connection (and so a thread) each: a reader sees the last commit and waits for none.
     """
 
+    shared = False
+
     def __init__(self, url: str) -> None:
         self.path = resolve(url)
+        self.index_folder = None if self.path == ":memory:" else Path(f"{self.path}-index")
         self._lock = None if self.path == ":memory:" else StoreLock(Path(self.path))
         self._writer = Connection(self.path)
         # Two connections to ":memory:" would be two databases.
@@ -53,7 +57,6 @@ class SqliteStore:
             raise
 
     def announce(self, url: str, token: str) -> None:
-        """Tell other processes on this machine where the holder of the store answers HTTP."""
         if self._lock:
             self._lock.announce(url, token)
 
@@ -63,6 +66,10 @@ class SqliteStore:
         await self._writer.close()
         if self._lock:
             self._lock.release()
+
+    async def others(self, timeout: float) -> bool:
+        await asyncio.sleep(timeout)
+        return False
 
     def _make_folder(self, folder: Path) -> None:
         try:
