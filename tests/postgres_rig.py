@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
+import shutil
+import socket
+import tempfile
 import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,3 +65,112 @@ async def execute(url: str, *statements: str) -> None:
             await connection.execute(statement)
     finally:
         await asyncio.wait_for(connection.close(), 5)
+
+
+class OwnServer:
+    """A second server, from what `make services` installed, that a test may end and start again."""
+
+    def __init__(self) -> None:
+        address()
+        [*_, self._programs] = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+        # Outside the test's folder, which is root's alone, as the server is not root.
+        self._folder = Path(tempfile.mkdtemp(prefix="aime-postgres-"))
+        self._owner = pwd.getpwnam("postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
+        os.chown(self._folder, self._owner.pw_uid, self._owner.pw_gid)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}"
+
+    async def create(self) -> None:
+        data = self._folder / "data"
+        await self._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
+
+    async def start(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories="
+        await self._control("start", "-w", "-l", str(self._folder / "log"), "-o", options)
+
+    async def stop(self, mode: str = "fast") -> None:
+        """`immediate` is a crash: the server recovers at its next start."""
+        await self._control("stop", "-w", "-m", mode)
+
+    async def remove(self) -> None:
+        with suppress(AssertionError):
+            await self.stop("immediate")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _control(self, *arguments: str) -> None:
+        await self._run("pg_ctl", "-D", str(self._folder / "data"), *arguments)
+
+    async def _run(self, program: str, *arguments: str) -> None:
+        become = {} if os.geteuid() else {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
+        output = self._folder / "output"
+        with output.open("wb") as written:
+            process = await asyncio.create_subprocess_exec(
+                self._programs / program, *arguments, stdout=written, stderr=written, cwd="/", **become
+            )
+            assert await process.wait() == 0, f"{program}: {output.read_text()}"
+
+
+@asynccontextmanager
+async def own_server() -> AsyncIterator[OwnServer]:
+    server = OwnServer()
+    try:
+        await server.create()
+        await server.start()
+        yield server
+    finally:
+        await server.remove()
+
+
+class Wire:
+    """A TCP line to a server that a test may cut. `watch` sees what the client sends, before it goes on, and says
+    whether the line is cut there ("before"), once the server has answered it ("after"), or not (None)."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._server: asyncio.Server | None = None
+        self._lines: set[asyncio.StreamWriter] = set()
+        self.watch: Callable[[bytes], str | None] = lambda _sent: None
+        self.port = 0
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Cut every line, and take no new one."""
+        if self._server is not None:
+            self._server.close()
+        for line in list(self._lines):
+            line.transport.abort()
+
+    async def _serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        server, forth = await asyncio.open_connection("127.0.0.1", self._to)
+        self._lines |= {back, forth}
+        answering = asyncio.create_task(self._pipe(server, back))
+        try:
+            while sent := await client.read(65536):
+                cut = self.watch(sent)
+                if cut == "before":
+                    break
+                if cut == "after":
+                    answering.cancel()
+                    await asyncio.wait([answering])
+                    forth.write(sent)
+                    await server.read(1)
+                    break
+                forth.write(sent)
+        except OSError:
+            pass
+        finally:
+            answering.cancel()
+            self._lines -= {back, forth}
+            back.transport.abort()
+            forth.transport.abort()
+
+    async def _pipe(self, server: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while answer := await server.read(65536):
+                back.write(answer)
+        back.transport.abort()

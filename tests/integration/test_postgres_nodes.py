@@ -34,7 +34,7 @@ async def nodes(url: str) -> AsyncIterator[tuple[GraphService, GraphService]]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  the service tells its state, and no event
             await asyncio.sleep(0.01)
 
 

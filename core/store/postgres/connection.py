@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
 import stamina
 
-from core.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from core.errors import AimeError, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from core.store.dsn import shown
 
 POOL_SIZE = 8
@@ -40,11 +40,15 @@ R = TypeVar("R")
 Connection = Any
 """An `asyncpg.Connection`; the library has no annotations."""
 
-LOST = (
+CUT = (
     OSError,
-    TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # it shuts down, starts up, or ended this session
+    asyncpg.InternalClientError,  # the connection went away between two steps of a call
+)
+"""After these a statement may have been executed, or not."""
+LOST = (
+    *CUT,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InsufficientResourcesError,
     asyncpg.LockNotAvailableError,
@@ -57,6 +61,8 @@ REFUSED = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.ClientConfigurationError,
 )
+SOUND = (AimeError, asyncpg.PostgresError, asyncpg.DataError)
+"""After these a connection can be used again, unless they are among LOST."""
 
 
 @contextmanager
@@ -99,14 +105,16 @@ class Database:
         with translated(self.name):
             self._pool = await asyncpg.create_pool(
                 self._url,
-                min_size=1,
+                min_size=0,
                 max_size=POOL_SIZE,
                 timeout=CONNECT_SECONDS,
                 command_timeout=STATEMENT_SECONDS,
                 server_settings=SETTINGS,
                 init=_durable,
-                reset=_leave_as_it_is,
+                reset=_roll_back,
             )
+        async with self.connection():
+            pass
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None
@@ -131,11 +139,13 @@ class Database:
             held = await self._pool.acquire(timeout=CONNECT_SECONDS)
             try:
                 yield held
-            except (*LOST, asyncpg.InterfaceError):
-                held.terminate()
+            except BaseException as error:
+                if isinstance(error, LOST) or not isinstance(error, SOUND):
+                    _drop(held)
                 raise
             finally:
-                await self._pool.release(held, timeout=CONNECT_SECONDS)
+                with suppress(*LOST, asyncpg.InterfaceError):  # what it was used for is done, or has failed already
+                    await self._pool.release(held, timeout=CONNECT_SECONDS)
 
     async def run(
         self, work: Callable[Concatenate[Connection, P], Awaitable[R]], *args: P.args, **kwargs: P.kwargs
@@ -147,6 +157,11 @@ class Database:
                 return await work(held, *args, **kwargs)
 
         return await persistently(once, RETRY_SECONDS)
+
+
+def _drop(held: Connection) -> None:
+    with suppress(asyncpg.InterfaceError):  # the pool has let go of it already
+        held.terminate()
 
 
 async def persistently(work: Callable[[], Awaitable[R]], seconds: float) -> R:
@@ -167,7 +182,7 @@ async def _durable(connection: Connection) -> None:
     )
 
 
-async def _leave_as_it_is(connection: Connection) -> None:
+async def _roll_back(connection: Connection) -> None:
     """The pool's own reset costs a round trip for each use. What is left here to reset is an open transaction."""
     if connection.is_in_transaction():
         await connection.execute("ROLLBACK")

@@ -10,7 +10,7 @@ import asyncpg
 from core.model import LogEntry
 from core.store.base import Attempt, ChangeSet
 from core.store.group import GroupLayout, GroupRows, Head, changed_documents, check_heads, replaced_chunks
-from core.store.postgres.connection import LOST, Connection
+from core.store.postgres.connection import CUT, Connection
 from core.store.postgres.read import chunk_hash, collectable
 
 CHANNEL = "aime"
@@ -99,27 +99,14 @@ class OutcomeUnknown(Exception):
 async def write_group(db: Connection, group: Sequence[ChangeSet], writer: Writer) -> list[list[LogEntry]]:
     """Write all of it or nothing; for each set, the log entries of its changes.
 
-    Raises CommitConflict, and OutcomeUnknown once the connection is closed.
+    Raises CommitConflict, OutcomeUnknown.
     """
-    transaction = db.transaction()
-    await transaction.start()
+    # What is raised before the end is rolled back when the pool gets the connection back.
+    await db.execute("BEGIN")
+    entries = await _GroupWriter(db, writer).write(group)
     try:
-        entries = await _GroupWriter(db, writer).write(group)
-    except LOST:
-        raise
-    except BaseException:
-        if not db.is_closed():
-            await transaction.rollback()
-        raise
-    try:
-        await transaction.commit()
-    except (
-        OSError,
-        asyncpg.PostgresConnectionError,
-        asyncpg.OperatorInterventionError,
-        asyncpg.InterfaceError,
-    ) as error:
-        db.terminate()
+        await db.execute("COMMIT")
+    except (*CUT, asyncpg.InterfaceError) as error:
         raise OutcomeUnknown(entries) from error
     return entries
 
