@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
+from core.errors import StoreTooNew
+
 
 def migrations(store: Literal["sqlite", "postgres"]) -> list[tuple[int, str]]:
     """(number, SQL) of every migration, in order."""
@@ -21,6 +23,13 @@ class SchemaState:
 
     version: int
     newest: int
+
+    def check(self, name: str) -> None:
+        """Raises StoreTooNew for a schema that this release does not know."""
+        if self.version > self.newest:
+            raise StoreTooNew(
+                f"{name}: written by a newer release (schema {self.version}; this one knows {self.newest}); upgrade"
+            )
 
     @property
     def is_current(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from core.errors import StoreCorrupt, StoreError, StoreTooNew
+from core.errors import StoreCorrupt, StoreError
 from core.store.postgres.connection import Connection
 from core.store.schema import SchemaState, migrations
 
@@ -18,11 +18,10 @@ MARK = """
 CREATE TABLE IF NOT EXISTS aime_store (
     one    boolean PRIMARY KEY DEFAULT true CHECK (one),
     schema integer NOT NULL,
-    id     uuid NOT NULL DEFAULT gen_random_uuid(),
-    copying text
+    id     uuid NOT NULL DEFAULT gen_random_uuid()
 )
 """
-"""Marks the database as ours. `copying` says what a copy into it comes from, while it is not complete."""
+"""Marks the database as ours."""
 STRANGERS = """
 SELECT count(*) FROM pg_class AS c
 WHERE c.relnamespace = to_regnamespace(quote_ident(current_schema())) AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
@@ -56,13 +55,15 @@ async def store_id(connection: Connection) -> str:
 
 async def migrate(connection: Connection, name: str) -> SchemaState:
     """Bring the schema up to date; what it was before. Raises StoreTooNew, and what `state` raises."""
-    before = check(await state(connection, name), name)
+    before = await state(connection, name)
+    before.check(name)
     if before.is_current:
         return before
     await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
     try:
         # Another node may have done it meanwhile.
-        before = check(await state(connection, name), name)
+        before = await state(connection, name)
+        before.check(name)
         for number, sql in migrations("postgres"):
             if number > before.version:
                 async with connection.transaction():
@@ -77,12 +78,3 @@ async def migrate(connection: Connection, name: str) -> SchemaState:
         if not connection.is_closed():
             await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
     return before
-
-
-def check(found: SchemaState, name: str) -> SchemaState:
-    """Raises StoreTooNew for a schema that this release does not know."""
-    if found.version > found.newest:
-        raise StoreTooNew(
-            f"{name}: written by a newer release (schema {found.version}; this one knows {found.newest}); upgrade"
-        )
-    return found

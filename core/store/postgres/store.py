@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from core.store.base import (
     RecordScope,
     StoredAuditRecord,
 )
-from core.store.postgres import read, schema, write
+from core.store.postgres import read, schema, transfer, write
 from core.store.postgres.cache import IndexFolder
 from core.store.postgres.connection import Connection, Database, persistently
 from core.store.postgres.listen import Listener
@@ -103,6 +104,12 @@ class PostgresStore:
             return await persistently(look, SETTLE_SECONDS)
         except StoreUnavailable as error:
             raise StoreError(f"{error.message}; whether the last commit stands is not known") from error
+
+    def source(self) -> AbstractAsyncContextManager[transfer.PostgresSource]:
+        return transfer.reading(self._database)
+
+    def target(self) -> AbstractAsyncContextManager[transfer.PostgresTarget]:
+        return transfer.filling(self._database)
 
     async def gc(self, before: int) -> int:
         return await self._database.run(write.collect, before)

@@ -207,7 +207,7 @@ class _GroupWriter:
 
     async def _attempt(self, attempt: Attempt) -> None:
         next_at = attempt.next_attempt_at.timestamp()
-        error = None if attempt.error is None else _storable(attempt.error)
+        error = None if attempt.error is None else storable(attempt.error)
         await self._db.execute(
             INSERT_ATTEMPT,
             attempt.delivery_id,
@@ -217,7 +217,7 @@ class _GroupWriter:
             next_at,
             attempt.status,
             error,
-            _storable(attempt.response),
+            storable(attempt.response),
         )
         await self._db.execute(TRIED, attempt.delivery_id, attempt.state.value, next_at, error)
 
@@ -227,7 +227,7 @@ def _columns(rows: Iterable[Sequence[Any]], number: int) -> list[tuple[Any, ...]
     return list(zip(*rows, strict=True)) or [()] * number
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """What another system answered may hold NUL, which PostgreSQL's text does not."""
     return text.replace("\x00", "\ufffd")
 

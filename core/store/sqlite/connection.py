@@ -9,8 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import apsw
 
-from core.errors import StoreCorrupt, StoreError, StoreFull, StoreTooNew, StoreUnavailable
-from core.store.schema import migrations
+from core.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from core.store.schema import SchemaState, migrations
 
 APPLICATION_ID = 0x41694D65  # "AiMe": https://www.sqlite.org/pragma.html#pragma_application_id
 
@@ -98,9 +98,7 @@ def migrate(db: apsw.Connection, path: str) -> None:
     if application != APPLICATION_ID and (application or db.execute("SELECT count(*) FROM sqlite_schema").get):
         raise StoreCorrupt(f"{path}: a SQLite database, but not a store of AI.me Hub")
     steps = migrations("sqlite")
-    newest = steps[-1][0]
-    if version > newest:
-        raise StoreTooNew(f"{path}: written by a newer release (schema {version}; this one knows {newest}); upgrade")
+    SchemaState(version, steps[-1][0]).check(path)
     for number, sql in steps:
         if number > version:
             with transaction(db):

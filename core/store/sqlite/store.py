@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from core.store.base import (
 from core.store.sqlite import read
 from core.store.sqlite.connection import Connection, migrate, resolve
 from core.store.sqlite.lock import StoreLock
+from core.store.sqlite.transfer import SqliteSource, SqliteTarget, filling
 from core.store.sqlite.write import collect, write_group
 
 
@@ -42,6 +44,10 @@ class SqliteStore:
         self._writer = Connection(self.path)
         # Two connections to ":memory:" would be two databases.
         self._reader = Connection(self.path) if self._lock else self._writer
+
+    def exists(self) -> bool:
+        """Whether there is anything to open; in memory there is always."""
+        return self.path == ":memory:" or Path(self.path).exists()
 
     async def open(self) -> None:
         if self._lock:
@@ -81,6 +87,13 @@ class SqliteStore:
 
     async def commit(self, group: Sequence[ChangeSet]) -> list[list[LogEntry]]:
         return await self._writer.run(write_group, group, time.time())
+
+    @asynccontextmanager
+    async def source(self) -> AsyncIterator[SqliteSource]:
+        yield SqliteSource(self._reader)
+
+    def target(self) -> AbstractAsyncContextManager[SqliteTarget]:
+        return filling(self._writer)
 
     async def gc(self, before: int) -> int:
         return await self._writer.run(collect, before)
