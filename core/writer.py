@@ -32,9 +32,6 @@ GROUP_DOCUMENTS = 64
 """A group is committed once it holds this many changes; one submission is never split."""
 GROUPS_AT_ONCE = 3
 """In the pipeline: one is read and planned, one analysed, which may be in another process, and one committed."""
-AUDIT_SECONDS = 0.05
-"""How long a record waits for others, or for a change to go along with: a commit for each question would slow down the
-next one."""
 MAX_PENDING_AUDIT = 10_000
 POLL_SECONDS = 1.0
 """How often a shared store is asked where its log stands, although no other process was heard to commit."""
@@ -179,14 +176,13 @@ class Writer:
         return submission.done
 
     def audit_soon(self, record: AuditRecord) -> None:
-        """Write a record with the next transaction, which this brings about within `AUDIT_SECONDS`. Raises
-        StoreUnavailable when records have piled up because the store takes none: what cannot be audited is not done."""
+        """Write a record with the next transaction, which this brings about. Raises StoreUnavailable when records have
+        piled up because the store takes none: what cannot be audited is not done."""
         self._check_open()
         if len(self._audit) >= MAX_PENDING_AUDIT:
             raise StoreUnavailable("the audit trail cannot be written")
-        if not self._audit:
-            asyncio.get_running_loop().call_later(AUDIT_SECONDS, self._arrived.set)
         self._audit.append(record)
+        self._arrived.set()
 
     def _check_open(self) -> None:
         if self._closing or self._failed:

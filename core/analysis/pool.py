@@ -21,6 +21,8 @@ log = structlog.stdlib.get_logger(__name__)
 INLINE_CHARS: Final = 2_000
 """A batch of less text takes a millisecond or two: less than handing it over costs while other threads are busy."""
 END_SECONDS: Final = 5.0
+ALONE_TRIES: Final = 2
+REST_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 300.0
 """The largest document takes about ten on one core."""
 
@@ -76,12 +78,17 @@ class AnalysisPool:
         return [await self._run_alone(worker, task) for task in part]
 
     async def _run_alone(self, worker: Worker, task: Task) -> Result:
-        """In a process that a document before this one, or this one itself, may have ended."""
-        try:
+        """In a process that a document before this one, or this one itself, may have ended. What ends two that were
+        ready is rejected; where none starts, that is not the document's fault."""
+        for _ in range(ALONE_TRIES):
             await worker.restarted()
-            return (await worker.analyse([task]))[0]
-        except ProcessEnded as error:
-            return error
+            if not worker.ready:
+                return (await asyncio.get_running_loop().run_in_executor(self._thread, analyse_batch, [task]))[0]
+            try:
+                return (await worker.analyse([task]))[0]
+            except ProcessEnded as error:
+                ended = error
+        return ended
 
     async def ready(self) -> None:
         """Wait until those that are being started can take work, or have failed to start."""
@@ -100,15 +107,16 @@ class Worker:
         self._process: Process | None = None
         self._starting: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        self._started = False
+        self._rests_until = 0.0
         self.ready = False
         self.waiting = 0
         """Batches that it has, or is to get."""
 
     def start(self) -> None:
-        """Have it started, or started again if it has ended; this does not wait for it. One that cannot be started is
-        not tried again."""
-        if not self.ready and (self._starting is None or (self._started and self._starting.done())):
+        """Have it started, or started again if it has ended; this does not wait for it. One that does not start is
+        left alone for a while."""
+        resting = asyncio.get_running_loop().time() < self._rests_until
+        if not self.ready and not resting and (self._starting is None or self._starting.done()):
             self._starting = asyncio.create_task(self._start(), name="analysis: start a process")
 
     async def started(self) -> None:
@@ -117,26 +125,28 @@ class Worker:
             await asyncio.wait([self._starting])
 
     async def restarted(self) -> None:
-        """Start it again, and wait until it is ready. Raises ProcessEnded."""
+        """Start it again if it has ended, and wait until it is ready, or has failed to start."""
         self.start()
         await self.started()
-        if not self.ready:
-            raise ProcessEnded("the analysis process does not start")
 
     async def _start(self) -> None:
         try:
-            # It imports what this process does, from wherever this one does; and it must outlive a Ctrl-C.
+            # It imports what this process does, from where this one does and never from the current directory; and it
+            # must outlive a Ctrl-C.
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "core.analysis.worker"),
+                *("-P", "-m", "core.analysis.worker"),
                 stdin=PIPE,
                 stdout=PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,
             )
-            self.ready = self._started = await self._receive() == READY
+            self.ready = await self._receive() == READY
         except (OSError, ProcessEnded) as error:
             log.warning("no analysis process; documents are analysed in a thread", reason=str(error))
+        if not self.ready:
+            self._rests_until = asyncio.get_running_loop().time() + REST_SECONDS
+            await self._end()
 
     async def analyse(self, batch: Sequence[Task]) -> list[Result]:
         """Raises ProcessEnded."""
@@ -163,7 +173,7 @@ class Worker:
             raise
 
     async def _send(self, payload: bytes) -> None:
-        if self._process is None or self._process.stdin is None:
+        if not self.ready or self._process is None or self._process.stdin is None:
             raise ProcessEnded("the analysis process is not there")
         try:
             self._process.stdin.write(len(payload).to_bytes(LENGTH_BYTES, "big"))

@@ -27,7 +27,7 @@ _END = re.compile(
     re.VERBOSE,
 )
 _LAST_WORD = re.compile(r"[\w.]*\Z")
-_LINE = re.compile(r"[^\n]*\n")
+_LINE = re.compile(r"[^\n]*+(?:\n|\Z)")
 
 
 def sentence_starts(text: str) -> list[int]:

@@ -1,8 +1,8 @@
 """Analysis in a process of its own: `python -m core.analysis.worker`.
 
 It reads requests from its standard input and answers each on its standard output, one after the other: a length of
-eight bytes, then a pickle. It ends when its input does, so it cannot outlive the process that started it, however that
-one ends.
+eight bytes, then a pickle. It ends when its input does, or within a second of the process that started it, however
+that one ends.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Sequence
 from typing import BinaryIO, Final
@@ -79,13 +81,24 @@ def main() -> None:
     # Who stops the hub stops this one by the end of its input, when nothing is needed of it any more.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     # Analysis makes no cycles to speak of, and everything imported is here to stay.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     # Whatever else is printed here must not get between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    serve(sys.stdin.buffer, answers)
+    try:
+        serve(sys.stdin.buffer, answers)
+    except BrokenPipeError:
+        os._exit(1)  # nobody is left to be answered
+
+
+def _end_with_parent(parent: int) -> None:
+    """In the middle of a batch, the end of the input is not noticed."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 if __name__ == "__main__":

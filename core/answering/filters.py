@@ -66,8 +66,10 @@ def _equality(key: str, value: object, field: str) -> int:
 
 def _texts(value: object, field: str) -> list[str]:
     values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list | tuple | set | frozenset) or not values:
+    if not isinstance(values, list | tuple | set | frozenset):
         raise InvalidQuery(f"must be a text or a list of texts, not {_kind(value)}", field=field)
+    if not values:
+        raise InvalidQuery("must not be empty", field=field)
     texts = [_checked(text, field) for text in values if isinstance(text, str)]
     if len(texts) < len(values):
         raise InvalidQuery("must hold texts only", field=field)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -67,6 +69,58 @@ async def test_a_process_that_is_killed_takes_no_document_along(pool: AnalysisPo
         os.kill(pid, signal.SIGKILL)
     assert await pool.analyse(asked) == analyse_batch(asked)
     assert await pool.analyse(asked) == analyse_batch(asked), "by processes that were started again"
+
+
+async def test_nothing_is_imported_from_the_current_directory(
+    pool: AnalysisPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pickle.py").write_text("raise SystemExit('imported from the current directory')")
+    monkeypatch.chdir(tmp_path)
+    assert len(await running(pool)) == 2
+
+
+async def test_documents_whose_process_is_killed_again_and_again_are_analysed_all_the_same(pool: AnalysisPool) -> None:
+    asked = batch("York", "Ulm", "Bath")
+    for _ in range(3):
+        for pid in await running(pool) or children():
+            os.kill(pid, signal.SIGKILL)
+        assert await pool.analyse(asked) == analyse_batch(asked)
+
+
+async def test_a_process_ends_with_the_one_that_started_it_even_in_the_middle_of_a_batch(tmp_path: Path) -> None:
+    script = tmp_path / "starts.py"
+    script.write_text(
+        "import asyncio, pathlib, sys\n"
+        "from core.analysis.pool import AnalysisPool\n"
+        "from core.model import Document\n"
+        "async def main():\n"
+        "    pool = AnalysisPool(1)\n"
+        "    text = 'Ada Kerrin founded the Lowmere Works. ' * 200_000\n"
+        "    await pool.analyse([(Document.parse({'document_id': 'a', 'content': text[:10_000]}), frozenset())])\n"
+        "    await pool.ready()\n"
+        "    children = [each.read_text() for each in pathlib.Path('/proc/self/task').glob('*/children')]\n"
+        "    print(''.join(children).split()[0], flush=True)\n"
+        "    await pool.analyse([(Document.parse({'document_id': 'b', 'content': text}), frozenset())] * 20)\n"
+        "asyncio.run(main())\n"
+    )
+    root = Path(__file__).parents[2]
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert parent.stdout is not None
+    child = int(await parent.stdout.readline())
+    parent.kill()
+    await parent.wait()
+    async with asyncio.timeout(30):
+        while _is_alive(child):  # noqa: ASYNC110  a process tells nobody but its parent that it ends
+            await asyncio.sleep(0.1)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 async def test_a_process_that_hangs_is_replaced() -> None:

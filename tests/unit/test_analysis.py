@@ -281,6 +281,7 @@ HOSTILE = {
     "joining words": "A of the " * 100_000,
     "apostrophes": "A'" * 300_000,
     "brackets": "A. " * 300_000,
+    "a long last line": "# H\n\n" + "Zeus of Acme " * 80_000,
 }
 
 
