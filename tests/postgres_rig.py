@@ -72,7 +72,7 @@ class OwnServer:
 
     def __init__(self) -> None:
         address()
-        [*_, self._programs] = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+        self._programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
         # Outside the test's folder, which is root's alone, as the server is not root.
         self._folder = Path(tempfile.mkdtemp(prefix="aime-postgres-"))
         self._owner = pwd.getpwnam("postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
@@ -89,6 +89,12 @@ class OwnServer:
     async def start(self) -> None:
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories="
         await self._control("start", "-w", "-l", str(self._folder / "log"), "-o", options)
+
+    async def demand_password(self, password: str) -> None:
+        """Of user postgres, from the next start on."""
+        await execute(f"{self.url}/postgres", f"ALTER ROLE postgres PASSWORD '{password}'")
+        rules = self._folder / "data" / "pg_hba.conf"
+        rules.write_text("host all all 127.0.0.1/32 scram-sha-256\n", encoding="ascii")
 
     async def stop(self, mode: str = "fast") -> None:
         """`immediate` is a crash: the server recovers at its next start."""

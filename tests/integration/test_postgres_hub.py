@@ -209,6 +209,41 @@ async def test_a_copy_that_is_broken_off_leaves_the_target_empty_and_can_be_made
         assert await held(target) == await held(source)
 
 
+# ---------------------------------------------------------------- backups
+
+
+async def test_a_dump_that_was_taken_while_documents_came_in_restores_to_a_store(url: str, tmp_path: Path) -> None:
+    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    dump = tmp_path / "aime.dump"
+
+    async def run(program: str, *arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(programs / program, *arguments)
+        assert await process.wait() == 0
+
+    restored = await new_database()
+    try:
+        async with await create_graph_service(url) as service:
+            for n in range(20):
+                await service.process_document(document_id=f"d{n}", content=f"Tide {n} follows the moon.")
+            dumping = asyncio.create_task(run("pg_dump", "--format=custom", f"--file={dump}", url))
+            for n in range(20, 1_000):
+                await service.process_document(document_id=f"d{n}", content=f"Tide {n} follows the moon.")
+                if dumping.done():
+                    break
+            await dumping
+        await run("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={restored}", str(dump))
+        async with await create_graph_service(restored) as service:
+            entries = await service.changes(0, limit=1_000)
+            assert [entry.version for entry in entries] == list(range(1, len(entries) + 1))
+            assert len(entries) >= 20
+            answer = await service.query("What does tide 7 follow?")
+            assert "d7" in {source.document_id for source in answer.sources}
+            result = await service.process_document(document_id="new", content="Owls hunt voles.")
+            assert result.graph_version == len(entries) + 1
+    finally:
+        await drop_database(restored)
+
+
 # ---------------------------------------------------------------- hubs
 
 

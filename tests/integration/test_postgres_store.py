@@ -15,7 +15,7 @@ from core.store.dsn import shown
 from core.store.postgres import PostgresStore
 from core.store.postgres.schema import LOCK
 from tests.contract.test_store import NOW, chunk, commit, upsert
-from tests.postgres_rig import Wire, address, drop_database, execute, new_database
+from tests.postgres_rig import Wire, address, drop_database, execute, new_database, own_server
 
 
 @pytest.fixture
@@ -75,6 +75,21 @@ async def test_a_database_that_is_not_there_is_named() -> None:
 async def test_a_user_that_is_not_there_is_named(url: str) -> None:
     with pytest.raises(StoreError, match='refused: role "nobody" does not exist'):
         await PostgresStore(url.replace("postgres@", "nobody:hunter2@")).open()
+
+
+async def test_a_wrong_password_is_refused_and_not_shown() -> None:
+    async with own_server() as server:
+        await server.demand_password("right-one")
+        await server.stop()
+        await server.start()
+        store = PostgresStore(f"{server.url}/postgres".replace("postgres@", "postgres:wrong-one@"))
+        with pytest.raises(StoreError, match='refused: password authentication failed for user "postgres"') as caught:
+            await store.open()
+        assert not isinstance(caught.value, StoreUnavailable)
+        assert "wrong-one" not in str(caught.value)
+        store = PostgresStore(f"{server.url}/postgres".replace("postgres@", "postgres:right-one@"))
+        await store.open()
+        await store.close()
 
 
 async def test_a_database_of_another_application_is_refused_and_left_alone(url: str) -> None:
