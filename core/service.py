@@ -435,11 +435,13 @@ class GraphService:
         """Whether the audit trail has passed `after`, waiting up to `timeout` seconds for it."""
         deadline = asyncio.get_running_loop().time() + timeout
         committed = self._writer.committed
-        while not await self.store.trail(after, 1):
+        while True:
+            heard = committed.count
+            if await self.store.trail(after, 1):
+                return True
             left = deadline - asyncio.get_running_loop().time()
-            if left <= 0 or not await committed.wait(left):
+            if left <= 0 or not await committed.wait(left, heard):
                 return False
-        return True
 
     async def gc(self, before: int) -> int:
         """Drop the history that only versions below `before` see; the number of document versions dropped."""

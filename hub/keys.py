@@ -29,7 +29,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "aime"
 MAX_PRINCIPALS = 256
 FOLLOW_SECONDS = 1.0
-"""How long a key that was revoked elsewhere may still be let in is twice this."""
+"""How long a key that was revoked elsewhere may still be let in."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -155,7 +155,6 @@ class KeyRing:
         While the store cannot be read, the keys that were known hold."""
         while True:
             try:
-                await self._service.store.others(FOLLOW_SECONDS)
                 await self.reload()
             except StoreError as error:
                 log.warning("API keys are not followed at the moment", reason=error.message)

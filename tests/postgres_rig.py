@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import random
 import shutil
 import socket
 import tempfile
@@ -67,6 +68,16 @@ async def execute(url: str, *statements: str) -> None:
         await asyncio.wait_for(connection.close(), 5)
 
 
+def lasting_port() -> int:
+    """A free port for a server that goes away and comes back. It is none of those that the system gives to clients: one
+    that tries to reach the server meanwhile could be given the server's own port, reach itself, and keep the port."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
 class OwnServer:
     """A second server, from what `make services` installed, that a test may end and start again."""
 
@@ -77,9 +88,7 @@ class OwnServer:
         self._folder = Path(tempfile.mkdtemp(prefix="aime-postgres-"))
         self._owner = pwd.getpwnam("postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
         os.chown(self._folder, self._owner.pw_uid, self._owner.pw_gid)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = lasting_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}"
 
     async def create(self) -> None:
@@ -138,11 +147,10 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.StreamWriter] = set()
         self.watch: Callable[[bytes], str | None] = lambda _sent: None
-        self.port = 0
+        self.port = lasting_port()
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Cut every line, and take no new one."""

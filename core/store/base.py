@@ -187,8 +187,8 @@ class Store(Protocol):
         ...
 
     async def others(self, timeout: float) -> bool:
-        """Wait until another process commits; whether one was heard of within `timeout` seconds. One may be missed: the
-        log is the truth."""
+        """Wait until another process commits, or has since the last call; whether one was heard of within `timeout`
+        seconds. For one caller. A commit may go unheard: the log is the truth."""
         ...
 
     async def head(self) -> int:

@@ -50,6 +50,7 @@ class PostgresStore:
         self._commits = 0
         self._committing = asyncio.Lock()
         self._listener = Listener(self._database, self._writer)
+        self._told = self._listener.heard.count
         self._index = IndexFolder()
         self.index_folder: Path | None = None
 
@@ -81,7 +82,10 @@ class PostgresStore:
         """Nobody needs to be told: others open the store, too."""
 
     async def others(self, timeout: float) -> bool:
-        return await self._listener.heard.wait(timeout)
+        heard = self._listener.heard
+        told = await heard.wait(timeout, self._told)
+        self._told = heard.count
+        return told
 
     # -- writing
 
