@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks import projection, serving
+from benchmarks import postgres, projection, serving
 from benchmarks.corpus import Corpus, grow
 from benchmarks.plot import draw
 from benchmarks.process import measured, memory
@@ -81,7 +81,7 @@ class Bench:
         for number in range(self.rounds):
             folder = self._folder(f"ingest-{number}")
             limit = measured("limits", "ingest", documents=self.corpus.documents, folder=folder)
-            hub = measured("ingest", "hub", documents=self.corpus.documents, store=folder / "aime.db")
+            hub = measured("ingest", "hub", documents=self.corpus.documents, url=f"sqlite:{folder / 'aime.db'}")
             found.append({**hub, "limit": limit})
         return found
 
@@ -148,6 +148,22 @@ class Bench:
         ]
 
     @cached_property
+    def stores(self) -> list[tuple[float, float]]:
+        """For each round: the seconds that the hub takes on PostgreSQL, and on SQLite. Raises Unmeasured."""
+        found = []
+        for number in range(self.rounds):
+            embedded = f"sqlite:{self._folder(f'stores-{number}') / 'aime.db'}"
+            with postgres.database() as shared:
+                if shared is None:
+                    raise Unmeasured("there is no PostgreSQL: `make services` installs and starts it")
+                seconds = [
+                    measured("ingest", "hub", documents=self.corpus.documents, url=url)["seconds"]
+                    for url in (shared, embedded)
+                ]
+            found.append((seconds[0], seconds[1]))
+        return found
+
+    @cached_property
     def growth(self) -> dict[int, dict[str, Any]]:
         """For each size of the corpus: what asking it took."""
         found = {}
@@ -155,7 +171,7 @@ class Bench:
             folder = self._folder(f"growth-{size}")
             documents, store = folder / "corpus.jsonl", folder / "aime.db"
             grow(self.corpus.documents, size, documents)
-            measured("ingest", "hub", documents=documents, store=store)
+            measured("ingest", "hub", documents=documents, url=f"sqlite:{store}")
             found[size] = measured("growth", "ask", store=store, questions=self.corpus.questions)
             shutil.rmtree(folder)
         latencies = [each["latencies_ms"] for each in found.values()]
@@ -267,6 +283,11 @@ def projected(bench: Bench) -> Figure:
     return Figure("projection, edges written", found["hub"], "edges/s", found["limit"], 0.7)
 
 
+def postgres_ingest(bench: Bench) -> Figure:
+    rate, limit = _rates(bench, bench.stores)
+    return Figure("ingest on PostgreSQL (of the same on SQLite)", rate, "passages/s", limit, 0.8)
+
+
 FIGURES: Sequence[Callable[[Bench], Figure]] = (
     ingest,
     ingest_memory,
@@ -283,6 +304,7 @@ FIGURES: Sequence[Callable[[Bench], Figure]] = (
     start,
     idle_memory,
     projected,
+    postgres_ingest,
 )
 
 

@@ -25,12 +25,12 @@ class Ingested(TypedDict):
     longest_hold_ms: float
 
 
-async def hub(documents: str, store: str) -> Ingested:
+async def hub(documents: str, url: str) -> Ingested:
     """Everything that a hub that is ready does with a document, until the last one is durable and can be asked for."""
     collect_rarely()  # as every `aime` command does
     switch_often()
     keep_little()
-    async with await create_graph_service(f"sqlite:{store}") as service:
+    async with await create_graph_service(url) as service:
         await until_ready(service)
         held = Holds()
         watch = asyncio.create_task(held.watch())

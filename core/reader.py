@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import structlog
 
 from core.answering.cache import Edition
-from core.errors import AimeError, StoreCorrupt, StoreError, StoreUnavailable, VersionTimeout
+from core.errors import AimeError, StoreCorrupt, StoreError, StoreUnavailable, VersionTimeout, VersionUnavailable
 from core.index import Index
 from core.pulse import Pulse
 from core.store.base import Store
@@ -51,14 +51,12 @@ class IndexBroken(Exception):
 
 
 class Reader:
-    """Keeps the index at the head of the log. `directory` None keeps it in memory only; `language` is the code of that
-    of documents which name none; `has_time` says whether the index would hold up no commit now."""
+    """Keeps the index at the head of the log. `language` is the code of that of documents which name none; `has_time`
+    says whether the index would hold up no commit now."""
 
-    def __init__(
-        self, store: Store, directory: Path | None, writer: Writer, language: str, has_time: Callable[[], bool]
-    ) -> None:
+    def __init__(self, store: Store, writer: Writer, language: str, has_time: Callable[[], bool]) -> None:
         self._store = store
-        self._directory = directory
+        self._directory: Path | None = None
         self._writer = writer
         self._language = language
         self._has_time = has_time
@@ -78,6 +76,7 @@ class Reader:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        self._directory = self._store.index_folder
         self._task = asyncio.create_task(self._follow(), name="reader: follow the log")
 
     async def close(self) -> None:
@@ -233,7 +232,11 @@ class Reader:
         """Apply the next stretch of the log to an index that was begun at this floor; whether there was one."""
         entries = self._writer.tail.after(index.version, FEED)
         if not entries:
-            entries = await self._store.changes(index.version, FEED, content=True, began=floor)
+            try:
+                entries = await self._store.changes(index.version, FEED, content=True, began=floor)
+            except VersionUnavailable:
+                # Another process collected what this index has not read: the floor rose, so it is exchanged next.
+                return False
         if entries:
             await self._on_index(Index.apply, index, entries)
         return bool(entries)

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Self
 
 from core.analysis.languages import ENGLISH, check_language, language_code
@@ -16,7 +15,7 @@ from core.analysis.pool import DEFAULT_WORKERS, AnalysisPool
 from core.answering.cache import AnswerCache
 from core.answering.compose import compose
 from core.answering.filters import Filters, parse_filters
-from core.errors import InvalidDocument, InvalidInput, InvalidQuery, NotFound, StoreError, VersionUnavailable
+from core.errors import InvalidDocument, InvalidInput, InvalidQuery, NotFound, VersionUnavailable
 from core.explore import Explorer
 from core.index import Question
 from core.model import (
@@ -38,8 +37,8 @@ from core.model import (
 from core.plan import Refused
 from core.reader import Reader
 from core.records import answered, rejected, rejection
-from core.store.base import AuditRecord, ChangeSet
-from core.store.sqlite import SqliteStore
+from core.store.base import AuditRecord, ChangeSet, Store
+from core.store.opening import store_of
 from core.views import Answer, EntitySummary, EntityView, Hit, Paths
 from core.writer import Writer
 
@@ -78,17 +77,16 @@ async def create_graph_service(url: str = "sqlite:aime.db", *, options: ServiceO
 
     Raises:
         InvalidInput: an option does not fit; `field` names it.
-        StoreLocked: another process has it open.
+        StoreLocked: another process has it open, and it is the embedded one.
+        StoreUnavailable: its server cannot be reached.
         StoreError: it cannot be opened, is of a newer release, or not ours.
     """
-    if not url.startswith("sqlite:"):
-        raise StoreError(f"{url!r} is not a store; write sqlite:PATH, such as sqlite:aime.db")
     options = options or ServiceOptions()
     try:
         check_language(options.language)
     except ValueError as error:
         raise InvalidInput(str(error), field="language") from None
-    service = GraphService(SqliteStore(url), options)
+    service = GraphService(store_of(url), options)
     await service.open()
     return service
 
@@ -97,14 +95,13 @@ class GraphService:
     """Documents in, answers out. `origin` says who brings a document (it owns it for pruning), `actor` who is
     responsible, for the audit trail; `viewer` on whose behalf something is read."""
 
-    def __init__(self, store: SqliteStore, options: ServiceOptions) -> None:
+    def __init__(self, store: Store, options: ServiceOptions) -> None:
         self.store = store
         self.options = options
         self._analysis = AnalysisPool(options.analysis_workers)
         self._writer = Writer(store, self._analysis.analyse, queue_documents=options.queue_documents)
-        directory = None if store.path == ":memory:" else Path(f"{store.path}-index")
         language = language_code(options.language)
-        self._reader = Reader(store, directory, self._writer, language, self._has_time)
+        self._reader = Reader(store, self._writer, language, self._has_time)
         self._answers = AnswerCache()
         self._explorer = Explorer(store, self._reader)
 
@@ -293,6 +290,8 @@ class GraphService:
 
     async def _reach(self, question: Question, min_version: int | None) -> None:
         """Wait until the index can answer it. Raises VersionUnavailable, VersionTimeout."""
+        if max(question.as_of or 0, min_version or 0) > self._writer.head:
+            await self._writer.refresh()
         head = self._writer.head
         if question.as_of is not None:
             floor = await self.store.floor()
@@ -367,6 +366,8 @@ class GraphService:
         Who reads from 0 on names in `began` the floor that stood when it began: what was collected before then it does
         not miss. Raises VersionUnavailable when entries past `after` were collected, or `after` is past the head."""
         if after > self._writer.head:
+            await self._writer.refresh()
+        if after > self._writer.head:
             raise VersionUnavailable(f"version {after} is not written yet; the head is {self._writer.head}")
         deadline = asyncio.get_running_loop().time() + wait
         while True:
@@ -434,11 +435,13 @@ class GraphService:
         """Whether the audit trail has passed `after`, waiting up to `timeout` seconds for it."""
         deadline = asyncio.get_running_loop().time() + timeout
         committed = self._writer.committed
-        while not await self.store.trail(after, 1):
+        while True:
+            heard = committed.count
+            if await self.store.trail(after, 1):
+                return True
             left = deadline - asyncio.get_running_loop().time()
-            if left <= 0 or not await committed.wait(left):
+            if left <= 0 or not await committed.wait(left, heard):
                 return False
-        return True
 
     async def gc(self, before: int) -> int:
         """Drop the history that only versions below `before` see; the number of document versions dropped."""

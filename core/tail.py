@@ -12,7 +12,8 @@ MAX_CHARS = 32 * 1024 * 1024
 
 
 class Tail:
-    """Entries without a gap, up to the head. A follower further behind reads the store, which tells the same."""
+    """Entries without a gap: the newest that this process wrote. A follower further behind, or past what another
+    process wrote since, reads the store, which tells the same."""
 
     def __init__(self, max_chars: int = MAX_CHARS) -> None:
         self._entries: deque[LogEntry] = deque()
@@ -21,6 +22,8 @@ class Tail:
 
     def extend(self, entries: Iterable[LogEntry]) -> None:
         for entry in entries:
+            if self._entries and entry.version != self._entries[-1].version + 1:
+                self.drop(self._entries[-1].version)
             self._entries.append(entry)
             self._chars += _chars(entry)
         while self._entries and self._chars > self._max_chars:

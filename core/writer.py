@@ -33,6 +33,8 @@ GROUP_DOCUMENTS = 64
 GROUPS_AT_ONCE = 3
 """In the pipeline: one is read and planned, one analysed, which may be in another process, and one committed."""
 MAX_PENDING_AUDIT = 10_000
+POLL_SECONDS = 1.0
+"""How often a shared store is asked where its log stands, although no other process was heard to commit."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -81,10 +83,12 @@ class Writer:
         self._closing = False
         self._failed: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._following: asyncio.Task[None] | None = None
         self.committed = Pulse()
-        """Beats after each commit."""
+        """Beats after each commit, of this process or another."""
         self.tail = Tail()
         self.head = 0
+        """The graph version as far as this process knows: its own commits at once, those of others a moment later."""
 
     async def start(self) -> None:
         self.head = await self._store.head()
@@ -94,12 +98,17 @@ class Writer:
         ]
         for task in self._tasks:
             task.add_done_callback(self._on_end)
+        if self._store.shared:
+            self._following = asyncio.create_task(self._follow_others(), name="writer: follow other processes")
 
     async def close(self) -> None:
         """Commit what waits, then stop."""
         self._closing = True
         self._arrived.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
 
     @property
     def stopped(self) -> bool:
@@ -115,6 +124,28 @@ class Writer:
     def queued(self) -> int:
         """Documents that wait or are being written."""
         return self._documents
+
+    # -- other processes
+
+    async def refresh(self) -> None:
+        """Learn what other processes committed until now. Raises StoreError."""
+        if self._store.shared:
+            self._advance(await self._store.head())
+
+    async def _follow_others(self) -> None:
+        while True:
+            try:
+                if await self._store.others(POLL_SECONDS):
+                    # It may have written what is no change of the graph: records, the journal, the audit trail.
+                    self.committed.beat()
+                await self.refresh()
+            except StoreError:
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _advance(self, head: int) -> None:
+        if head > self.head:
+            self.head = head
+            self.committed.beat()
 
     # -- intake
 
@@ -265,7 +296,7 @@ class Writer:
             break
         written = [entry for run in entries for entry in run]
         if written:
-            self.head = written[-1].version
+            self.head = max(self.head, written[-1].version)
             self.tail.extend(written)
         for item, run in zip(prepared, entries, strict=False):
             self._settle(item, run)

@@ -7,6 +7,7 @@ naming it and a hub that once had keys does not fall open when the last one goes
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -14,9 +15,10 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Protocol, get_args
 
+import structlog
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr, ValidationError
 
-from core.errors import InvalidInput, NotFound
+from core.errors import InvalidInput, NotFound, StoreError
 from core.model import OPERATOR, Text, Viewer, check_text
 from core.store.base import AuditRecord, ChangeSet, Store
 from core.wording import first_mistake
@@ -26,6 +28,10 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 PREFIX = "aime"
 MAX_PRINCIPALS = 256
+FOLLOW_SECONDS = 1.0
+"""How long a key that was revoked elsewhere may still be let in."""
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 def _check_name(value: object) -> object:
@@ -143,6 +149,16 @@ class KeyRing:
 
     async def reload(self) -> None:
         self._keys = await _stored(self._service)
+
+    async def follow(self) -> None:
+        """Keep up with the keys that other processes on a shared store make and revoke. Runs until it is cancelled.
+        While the store cannot be read, the keys that were known hold."""
+        while True:
+            try:
+                await self.reload()
+            except StoreError as error:
+                log.warning("API keys are not followed at the moment", reason=error.message)
+            await asyncio.sleep(FOLLOW_SECONDS)
 
     @property
     def guarded(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import JsonValue
@@ -165,11 +166,30 @@ class Store(Protocol):
     the next call may succeed.
     """
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may have it open at the same time, and commit."""
+        ...
+
+    @property
+    def index_folder(self) -> Path | None:
+        """Where this process may keep its index of the store, once that is open; None for in memory."""
+        ...
+
     async def open(self) -> None:
         """Open or create, and migrate. Raises StoreLocked, StoreTooNew, StoreCorrupt, StoreUnavailable."""
         ...
 
     async def close(self) -> None: ...
+
+    def announce(self, url: str, token: str) -> None:
+        """Tell other processes on this machine where the holder of the store answers HTTP."""
+        ...
+
+    async def others(self, timeout: float) -> bool:
+        """Wait until another process commits, or has since the last call; whether one was heard of within `timeout`
+        seconds. For one caller. A commit may go unheard: the log is the truth."""
+        ...
 
     async def head(self) -> int:
         """The graph version: the log's last position, 0 for an empty store."""

@@ -26,9 +26,11 @@ from hub.cli import (
     gc,
     ingest,
     keys,
+    migrate,
     projection,
     query,
     run,
+    store,
 )
 from hub.cli.interpreter import collect_rarely, switch_often
 from hub.telemetry import configure_logging
@@ -70,6 +72,7 @@ app.command(name="export")(export.export)
 app.command(name="audit")(audit.audit)
 app.command(name="gc")(gc.gc)
 app.command(name="doctor")(doctor.doctor)
+app.command(name="migrate")(migrate.migrate)
 app.add_typer(entities.app, name="entities")
 app.add_typer(connectors.app, name="connectors")
 app.add_typer(config.app, name="config")
@@ -77,6 +80,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(projection.app, name="projection")
+app.add_typer(store.app, name="store")
 
 
 def main() -> NoReturn:

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from core.errors import AimeError, StoreError
+from core.store.dsn import is_postgres, shown
+from core.store.opening import FORMS, store_of
 from hub.cli.config import inspect
 from hub.cli.options import DEFAULT_STORE, ConfigOption, JsonOption, Place, StoreOption, config_path
 from hub.cli.output import count, print_json
 from hub.cli.target import Json
 
 if TYPE_CHECKING:
-    from core.store.sqlite.health import StoreHealth
+    from core.store.health import StoreHealth
 
 SPARE_BYTES = 1024**3
 FSYNCS = 50
@@ -67,15 +69,21 @@ def _examine(config: Path | None, store: str | None) -> Iterator[Finding]:
     yield from _plugins()
     try:
         url = _store_url(store, config)
-        file = _store_file(url)
+        file = None if is_postgres(url) else _store_file(url)
     except AimeError as error:
         yield Finding("store", "failed", error.message, "name the store with --store, or mend the configuration")
         return
-    yield from _disk(file.parent)
-    yield from _store(file)
+    if file is not None:
+        yield from _disk(file.parent)
+        yield from _store(file)
+    else:
+        shared = list(_shared_store(url))
+        yield from shared
+        if any(finding.state == "failed" for finding in shared):
+            return
     if path is not None:
         yield from _connectors(path, url)
-    if file.exists():
+    if file is None or file.exists():
         yield from _endpoints(path, url)
         yield from _projection(path, url)
 
@@ -248,7 +256,8 @@ def _store_file(url: str) -> Path:
     from core.store.sqlite.connection import resolve
 
     if not url.startswith("sqlite:"):
-        raise StoreError(f"{url!r} is not a store; write sqlite:PATH, such as sqlite:aime.db")
+        named = "a URL" if "@" in url else repr(url)  # it may hold a password
+        raise StoreError(f"{named} is not a store; write {FORMS}")
     return Path(resolve(url)).absolute()
 
 
@@ -269,11 +278,37 @@ def _store(file: Path) -> Iterator[Finding]:
     yield from _holder(file)
 
 
+def _shared_store(url: str) -> Iterator[Finding]:
+    name = shown(url)
+    try:
+        store_of(url)  # which says when what it needs is not installed
+        from core.store.postgres.health import examine
+
+        health, ahead, release = asyncio.run(examine(url))
+    except AimeError as error:
+        advice = "see that the server runs, and that user, password and database are right"
+        yield Finding("store", "failed", error.message, advice)
+        return
+    yield Finding("postgresql", "ok", release)
+    if health is None:
+        yield Finding("store", "ok", f"{name} is empty; the hub makes it")
+    else:
+        yield Finding("store", "ok", f"{name}: {_extent(health)}")
+        yield _schema(health)
+    if abs(ahead) > CLOCK_SLACK_SECONDS:
+        detail = f"the server's clock is {abs(ahead):,.0f} s {'ahead' if ahead > 0 else 'behind'}"
+        yield Finding("clock", "failed", detail, "set the clocks; retries and history go by them")
+    else:
+        yield Finding("clock", "ok", f"within {abs(ahead):,.1f} s of the server's")
+
+
+def _extent(health: StoreHealth) -> str:
+    documents = count(health.documents, "document", "documents")
+    return f"{documents}, graph version {health.graph_version:,}, {health.bytes / 1e6:,.1f} MB"
+
+
 def _soundness(file: Path, health: StoreHealth) -> Finding:
-    detail = (
-        f"{file}: {count(health.documents, 'document', 'documents')}, graph version {health.graph_version:,},"
-        f" {health.bytes / 1e6:,.1f} MB"
-    )
+    detail = f"{file}: {_extent(health)}"
     if health.problems:
         advice = "restore it from a backup; see docs/DEPLOYMENT.md"
         return Finding("store", "failed", f"{detail}; damaged: {'; '.join(health.problems)}", advice)

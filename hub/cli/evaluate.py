@@ -108,7 +108,7 @@ async def _evaluate(
 
     questions = read_questions(queries, qrels)
     if corpus is None:
-        check_exists(place.store)
+        await check_exists(place.store)
         async with await open_store(place) as service:
             return await _measure(service, questions, answers=answers)
     with tempfile.TemporaryDirectory(prefix="aime-eval-") as folder:

@@ -1,7 +1,8 @@
 """Finding what a command speaks to.
 
 The embedded store has one process at a time. A command that finds it held by a running hub goes to that hub's address,
-with the token that the hub left beside the store for those who may read its files.
+with the token that the hub left beside the store for those who may read its files. A shared store has any number, so a
+command opens it beside the hubs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from pathlib import Path
 
 from core.errors import ConfigError, StoreLocked
 from core.service import GraphService, ServiceOptions, create_graph_service
+from core.store.dsn import is_postgres, shown
+from core.store.opening import schema_of, store_of
+from core.store.sqlite import SqliteStore
 from core.store.sqlite.connection import resolve
 from core.store.sqlite.lock import read_holder
 from hub.cli.local import LocalTarget
@@ -27,7 +31,7 @@ async def open_target(place: Place, *, create: bool = False) -> AsyncIterator[Ta
     Raises ConfigError for a store that is not there, and what `open_place` raises.
     """
     if place.url is None and not create:
-        check_exists(place.store)
+        await check_exists(place.store)
     async with open_place(place) as opened:
         yield opened if isinstance(opened, RemoteTarget) else LocalTarget(opened)
 
@@ -72,10 +76,10 @@ async def open_hub(place: Place) -> AsyncIterator[RemoteTarget]:
         async with connect(place.url, place.api_key) as hub:
             yield hub
         return
-    holder = read_holder(Path(resolve(place.store)))
+    holder = None if is_postgres(place.store) else read_holder(Path(resolve(place.store)))
     advice = "this needs a running hub: start one with `aime run`, or name one with --url"
     if holder is None or holder.url is None:
-        raise HubUnreachable(f"no hub runs on {place.store}; {advice}")
+        raise HubUnreachable(f"no hub is known to run on {shown(place.store)}; {advice}")
     async with connect(holder.url, holder.token) as hub:
         try:
             yield hub
@@ -83,8 +87,12 @@ async def open_hub(place: Place) -> AsyncIterator[RemoteTarget]:
             raise HubUnreachable(f"{error.message}; {advice}") from None
 
 
-def check_exists(store: str) -> None:
-    """A command that reads should not make a store by a slip of the pen. Raises ConfigError."""
-    path = resolve(store)
-    if path != ":memory:" and not Path(path).exists():
-        raise ConfigError(f"there is no store {path}; `aime ingest` or `aime run` makes one")
+async def check_exists(store: str) -> None:
+    """A command that reads should not make a store by a slip of the pen. Raises ConfigError, StoreError."""
+    opened = store_of(store)
+    if isinstance(opened, SqliteStore):
+        there, name = opened.exists(), opened.path
+    else:
+        there, name = (await schema_of(store)).version > 0, opened.name
+    if not there:
+        raise ConfigError(f"there is no store {name}; `aime ingest` or `aime run` makes one")

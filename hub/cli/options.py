@@ -17,7 +17,9 @@ DEFAULT_STORE = "sqlite:aime.db"
 
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="The store: sqlite:PATH. [AIME_STORE, or the configuration's]"),
+    typer.Option(
+        "--store", metavar="URL", help="The store: sqlite:PATH or postgresql:… [AIME_STORE, or the configuration's]"
+    ),
 ]
 UrlOption = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="A running hub to speak to instead of a store. [AIME_URL]")

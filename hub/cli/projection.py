@@ -110,7 +110,7 @@ async def _verify(place: Place, settings: ProjectionSettings, sample: int) -> Re
 
     if place.url is not None:
         raise GraphServerError("verify reads a store on this machine; name it with --store")
-    check_exists(place.store)
+    await check_exists(place.store)
     async with open_graph(settings) as graph, await open_store(place) as service:
         from core.projection.projection import Projection
         from core.projection.verify import verify as compare

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import cache
 
 import structlog
@@ -73,7 +74,7 @@ def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None
     for route in ROUTES:
         app.router.add_route(route.method, route.path, Door(site, route).enter)
     app.router.add_route("*", "/{path:[\\s\\S]*}", Unmatched(site).answer)
-    app.on_startup.append(_load_keys)
+    app.cleanup_ctx.append(_keys)
     app.on_shutdown.append(_end_streams)
     return app
 
@@ -83,8 +84,16 @@ def _pages() -> Pages:
     return page.render(ROUTES)
 
 
-async def _load_keys(app: web.Application) -> None:
-    await app[SITE].gate.keys.reload()
+async def _keys(app: web.Application) -> AsyncIterator[None]:
+    keys = app[SITE].gate.keys
+    await keys.reload()
+    if not app[SITE].hub.service.store.shared:
+        yield
+        return
+    following = asyncio.create_task(keys.follow(), name="follow the API keys")
+    yield
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
 
 
 async def _end_streams(app: web.Application) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,10 +25,26 @@ from core.store.base import (
     Store,
 )
 from core.store.sqlite import SqliteStore
+from tests.postgres_rig import drop_database, new_database
 
-BACKENDS: dict[str, Callable[[Path], Store]] = {
-    "sqlite": lambda folder: SqliteStore(f"sqlite:{folder / 'store.db'}"),
-}
+Open = Callable[[], Store]
+
+
+@asynccontextmanager
+async def on_sqlite(folder: Path) -> AsyncIterator[Open]:
+    yield lambda: SqliteStore(f"sqlite:{folder / 'store.db'}")
+
+
+@asynccontextmanager
+async def on_postgres(_folder: Path) -> AsyncIterator[Open]:
+    url = await new_database()
+    from core.store.postgres import PostgresStore
+
+    yield lambda: PostgresStore(url)
+    await drop_database(url)
+
+
+BACKENDS = {"sqlite": on_sqlite, "postgres": on_postgres}
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 ADA = Entity(entity_id(EntityType.NAME, "ada lovelace"), EntityType.NAME, "ada lovelace", "Ada Lovelace")
 LONDON = Entity(entity_id(EntityType.NAME, "london"), EntityType.NAME, "london", "London")
@@ -35,13 +52,14 @@ HISTORY = Entity(entity_id(EntityType.TAG, "history"), EntityType.TAG, "history"
 
 
 @pytest.fixture(params=BACKENDS)
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     """Makes a store on the same data each time it is called."""
-    return lambda: BACKENDS[request.param](tmp_path)
+    async with BACKENDS[request.param](tmp_path) as opener:
+        yield opener
 
 
 @pytest.fixture
-async def store(open_store: Callable[[], Store]) -> AsyncIterator[Store]:
+async def store(open_store: Open) -> AsyncIterator[Store]:
     store = open_store()
     await store.open()
     yield store
@@ -231,9 +249,7 @@ async def test_the_log_carries_each_version_with_the_chunks_that_it_made(store: 
     assert [e.version for e in await store.changes(1, 1)] == [2]
 
 
-async def test_chunk_ids_grow_in_commit_order_and_are_never_used_again(
-    store: Store, open_store: Callable[[], Store]
-) -> None:
+async def test_chunk_ids_grow_in_commit_order_and_are_never_used_again(store: Store, open_store: Open) -> None:
     await commit(store, upsert("a", chunk("One.")))
     await commit(store, delete("a", expected=1))
     await store.gc(2)
@@ -245,7 +261,7 @@ async def test_chunk_ids_grow_in_commit_order_and_are_never_used_again(
     await again.close()
 
 
-async def test_everything_committed_is_there_after_a_reopening(store: Store, open_store: Callable[[], Store]) -> None:
+async def test_everything_committed_is_there_after_a_reopening(store: Store, open_store: Open) -> None:
     await commit(store, upsert("a", chunk("One.", ADA), access=["staff"]))
     before = await store.changes(0, 10, content=True)
     await store.close()

@@ -22,6 +22,7 @@ from core.errors import (
 )
 from core.model import EVERYONE, OPERATOR, Delete, Document, Status, Viewer
 from core.service import GraphService, ServiceOptions, create_graph_service
+from core.store.base import AuditRecord, ChangeSet, StoredAuditRecord
 
 TOWNS = {
     "ulm": "Ulm is a town on the Danube. The minster of Ulm has the tallest church tower in the world.",
@@ -321,3 +322,20 @@ async def test_a_kept_answer_is_given_to_nobody_who_asks_otherwise(service: Grap
     assert len({source.document_id for source in (await service.query(text, top_k=1)).sources}) == 1
     await service.delete_document("secret")
     assert "secret" not in {source.document_id for source in (await service.query(text)).sources}
+
+
+async def test_who_waits_for_the_trail_hears_of_a_record_that_is_written_while_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with await create_graph_service("sqlite::memory:") as service:
+        read = service.store.trail
+        late = [ChangeSet(audit=(AuditRecord("tester", "noted"),))]
+
+        async def read_before_it_is_written(after: int, limit: int) -> list[StoredAuditRecord]:
+            found = await read(after, limit)
+            if late:
+                await service.write(late.pop())
+            return found
+
+        monkeypatch.setattr(service.store, "trail", read_before_it_is_written)
+        assert await service.wait_for_trail(0, 5)

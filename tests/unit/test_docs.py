@@ -129,7 +129,7 @@ def test_commands_are_ones_that_exist(words: list[str]) -> None:
             files = [words[place + 1] for place, word in enumerate(words) if word == "-r"]
             assert all((ROOT / file).exists() for file in files)
         case other:
-            assert other in {"export", "python", "python3", "sqlite3"}
+            assert other in {"export", "python", "python3", "sqlite3", "pg_dump", "pg_restore", "createdb"}
 
 
 def parse_command(args: list[str]) -> None:

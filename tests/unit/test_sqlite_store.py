@@ -15,8 +15,9 @@ from core.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreT
 from core.model import EntityType, Mention, Naming, Relation
 from core.naming import entity
 from core.store.base import AuditRecord, ChangeSet
+from core.store.schema import migrations
 from core.store.sqlite import SqliteStore
-from core.store.sqlite.connection import APPLICATION_ID, migrations
+from core.store.sqlite.connection import APPLICATION_ID
 from core.store.sqlite.lock import Holder, read_holder
 
 HOLD = """
@@ -34,7 +35,7 @@ asyncio.run(main())
 """
 
 
-FIRST_SCHEMA = dict(migrations())[1]
+FIRST_SCHEMA = dict(migrations("sqlite"))[1]
 """What the first release made, so that an upgrade starts from the real thing."""
 WRITTEN_THEN = """
     INSERT INTO log VALUES (1, 'upsert', 'a', NULL, NULL, 0.0);

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import apsw
 
-from core.errors import StoreCorrupt, StoreError, StoreFull, StoreTooNew, StoreUnavailable
+from core.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from core.store.schema import SchemaState, migrations
 
 APPLICATION_ID = 0x41694D65  # "AiMe": https://www.sqlite.org/pragma.html#pragma_application_id
 
@@ -87,13 +86,6 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
         raise
 
 
-def migrations() -> list[tuple[int, str]]:
-    """(number, SQL) of every migration, in order."""
-    folder = resources.files("core.store") / "migrations" / "sqlite"
-    found = [(int(m[1]), item) for item in folder.iterdir() if (m := re.match(r"(\d{4})_\w+\.sql$", item.name))]
-    return [(number, item.read_text(encoding="utf-8")) for number, item in sorted(found, key=lambda pair: pair[0])]
-
-
 def migrate(db: apsw.Connection, path: str) -> None:
     """Bring the schema up to date, each migration in a transaction of its own.
 
@@ -105,10 +97,8 @@ def migrate(db: apsw.Connection, path: str) -> None:
     version = db.execute("PRAGMA user_version").get
     if application != APPLICATION_ID and (application or db.execute("SELECT count(*) FROM sqlite_schema").get):
         raise StoreCorrupt(f"{path}: a SQLite database, but not a store of AI.me Hub")
-    steps = migrations()
-    newest = steps[-1][0]
-    if version > newest:
-        raise StoreTooNew(f"{path}: written by a newer release (schema {version}; this one knows {newest}); upgrade")
+    steps = migrations("sqlite")
+    SchemaState(version, steps[-1][0]).check(path)
     for number, sql in steps:
         if number > version:
             with transaction(db):

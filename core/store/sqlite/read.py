@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import apsw
 
 from core.errors import VersionUnavailable
-from core.model import LogEntry, Mention, NewChunk, Op, Relation, StoredChunk, StoredDocument
-from core.packing import named, unpack_mentions, unpack_pairs, unpack_relations
+from core.model import LogEntry, Mention, NewChunk, Relation, StoredChunk, StoredDocument
+from core.packing import unpack_mentions, unpack_relations
+from core.store import rows
 from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, JournalSize, StoredAuditRecord
-from core.store.sqlite import rows
-from core.store.sqlite.rows import DELIVERY, DOCUMENT, OPENED, as_list, select
+from core.store.rows import ATTEMPT, AUDIT, DELIVERY, DOCUMENT, LOG, OPENED
+from core.store.sqlite.rows import as_list, select
 
 
 def head(db: apsw.Connection) -> int:
@@ -81,11 +81,8 @@ def scan(db: apsw.Connection, as_of: int | None, after: str, limit: int, origin:
 
 
 def _check_readable(db: apsw.Connection, version: int) -> None:
-    newest, oldest = select(db, "SELECT version, floor FROM graph")[0]
-    if not oldest <= version <= newest:
-        raise VersionUnavailable(
-            f"version {version} cannot be read: the store holds {oldest} to {newest}", collected=version < oldest
-        )
+    head, floor = select(db, "SELECT version, floor FROM graph")[0]
+    rows.check_readable(version, floor, head)
 
 
 def chunk_hashes(db: apsw.Connection, document_ids: Collection[str]) -> dict[str, frozenset[bytes]]:
@@ -105,18 +102,11 @@ def chunks(db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None) -
         (as_list(chunk_ids),),
     )
     held = {
-        document_id: (rows.unpack(ids), rows.unpack(starts))
-        for document_id, ids, starts in _versions(
-            db, "document_id, chunk_ids, chunk_starts", {row[1] for row in found}, as_of
-        )
+        row[0]: row[1:]
+        for row in _versions(db, "document_id, chunk_ids, chunk_starts", {row[1] for row in found}, as_of)
     }
-    placed = {}
-    for id_, document_id, text, sentences in found:
-        ids, starts = held.get(document_id, ((), ()))
-        if id_ in ids:
-            place = ids.index(id_)
-            placed[id_] = StoredChunk(id_, document_id, place, starts[place], text, unpack_pairs(sentences))
-    return placed
+    placed = (rows.chunk((*row, *held[row[1]])) for row in found if row[1] in held)
+    return {chunk.id: chunk for chunk in placed if chunk is not None}
 
 
 def evidence(
@@ -138,7 +128,7 @@ def changes(db: apsw.Connection, after: int, limit: int, content: bool, began: i
         )
     log = select(
         db,
-        "SELECT version, op, document_id, at, source, access FROM log WHERE version > ? ORDER BY version LIMIT ?",
+        f"SELECT {LOG} FROM log WHERE version > ? ORDER BY version LIMIT ?",
         (after, limit),
     )
     if not log:
@@ -150,19 +140,7 @@ def changes(db: apsw.Connection, after: int, limit: int, content: bool, began: i
         found = select(db, f"SELECT {OPENED} FROM documents WHERE v_from > ? AND v_from <= ?", (after, last))
         opened = {row[0]: rows.document(row) for row in found}
         created = _created_chunks(db, opened)
-    return [
-        LogEntry(
-            version=version,
-            op=Op(op),
-            document_id=document_id,
-            at=rows.moment(at),
-            source=source,
-            access=None if access is None else tuple(json.loads(access)),
-            document=opened.get(version),
-            chunks=tuple(created.get(version, ())),
-        )
-        for version, op, document_id, at, source, access in log
-    ]
+    return rows.entries(log, opened, created)
 
 
 def _entries(db: apsw.Connection, after: int, until: int) -> int:
@@ -179,9 +157,9 @@ def _created_chunks(db: apsw.Connection, opened: dict[int, StoredDocument]) -> d
         (as_list(held),),
     )
     created: dict[int, list[NewChunk]] = defaultdict(list)
-    for v_from, id_, text, mentions in found:
+    for v_from, *row in found:
         if v_from in opened:
-            created[v_from].append(NewChunk(id_, text, named(unpack_mentions(mentions))))
+            created[v_from].append(rows.new_chunk(row))
     return created
 
 
@@ -260,8 +238,7 @@ def undelivered(db: apsw.Connection) -> dict[tuple[str, DeliveryState], int]:
 def attempts(db: apsw.Connection, delivery_id: str) -> list[Attempt]:
     found = select(
         db,
-        "SELECT delivery_id, at, duration, state, next_attempt_at, status, error, response FROM attempts"
-        " WHERE delivery_id = ? ORDER BY rowid",
+        f"SELECT {ATTEMPT} FROM attempts WHERE delivery_id = ? ORDER BY rowid",
         (delivery_id,),
     )
     return [rows.attempt(row) for row in found]
@@ -272,7 +249,7 @@ def audit(
 ) -> list[StoredAuditRecord]:
     found = select(
         db,
-        "SELECT sequence, at, actor, action, subject, detail FROM audit WHERE (?1 IS NULL OR action = ?1)"
+        f"SELECT {AUDIT} FROM audit WHERE (?1 IS NULL OR action = ?1)"
         " AND (?2 IS NULL OR actor = ?2) AND (?3 IS NULL OR sequence < ?3) ORDER BY sequence DESC LIMIT ?4",
         (action, actor, before, limit),
     )
@@ -282,7 +259,7 @@ def audit(
 def trail(db: apsw.Connection, after: int, limit: int) -> list[StoredAuditRecord]:
     found = select(
         db,
-        "SELECT sequence, at, actor, action, subject, detail FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?",
+        f"SELECT {AUDIT} FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?",
         (after, limit),
     )
     return [rows.audit(row) for row in found]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
 from core.errors import StoreUnavailable
 from core.model import LogEntry, Mention, Relation, StoredChunk, StoredDocument
+from core.store import rows
 from core.store.base import (
     Attempt,
     ChangeSet,
@@ -19,9 +22,10 @@ from core.store.base import (
     RecordScope,
     StoredAuditRecord,
 )
-from core.store.sqlite import read, rows
+from core.store.sqlite import read
 from core.store.sqlite.connection import Connection, migrate, resolve
 from core.store.sqlite.lock import StoreLock
+from core.store.sqlite.transfer import SqliteSource, SqliteTarget, filling
 from core.store.sqlite.write import collect, write_group
 
 
@@ -31,12 +35,19 @@ class SqliteStore:
     Writes and reads have a connection (and so a thread) each: a reader sees the last commit and waits for none.
     """
 
+    shared = False
+
     def __init__(self, url: str) -> None:
         self.path = resolve(url)
+        self.index_folder = None if self.path == ":memory:" else Path(f"{self.path}-index")
         self._lock = None if self.path == ":memory:" else StoreLock(Path(self.path))
         self._writer = Connection(self.path)
         # Two connections to ":memory:" would be two databases.
         self._reader = Connection(self.path) if self._lock else self._writer
+
+    def exists(self) -> bool:
+        """Whether there is anything to open; in memory there is always."""
+        return self.path == ":memory:" or Path(self.path).exists()
 
     async def open(self) -> None:
         if self._lock:
@@ -52,7 +63,6 @@ class SqliteStore:
             raise
 
     def announce(self, url: str, token: str) -> None:
-        """Tell other processes on this machine where the holder of the store answers HTTP."""
         if self._lock:
             self._lock.announce(url, token)
 
@@ -62,6 +72,10 @@ class SqliteStore:
         await self._writer.close()
         if self._lock:
             self._lock.release()
+
+    async def others(self, timeout: float) -> bool:
+        await asyncio.sleep(timeout)
+        return False
 
     def _make_folder(self, folder: Path) -> None:
         try:
@@ -73,6 +87,13 @@ class SqliteStore:
 
     async def commit(self, group: Sequence[ChangeSet]) -> list[list[LogEntry]]:
         return await self._writer.run(write_group, group, time.time())
+
+    @asynccontextmanager
+    async def source(self) -> AsyncIterator[SqliteSource]:
+        yield SqliteSource(self._reader)
+
+    def target(self) -> AbstractAsyncContextManager[SqliteTarget]:
+        return filling(self._writer)
 
     async def gc(self, before: int) -> int:
         return await self._writer.run(collect, before)
