@@ -267,8 +267,8 @@ def _said(evidence: Evidence) -> float:
 
 def _is_said(evidence: Evidence, margin: float) -> bool:
     """Whether a sentence, with what stands over it, holds every word of the question: in the best document, which
-    stands out, or in all that a small store has. Or one in each passage that was found holds them by itself, or a row of
-    a table is about nothing else."""
+    stands out, or in all that a small store has. Or one in each passage that was found holds them by itself, or a row
+    of a table is about nothing else."""
     if any(sentence.kind is Kind.ROW and _is_row_of(evidence, sentence) for sentence in evidence.telling):
         return True
     if len(evidence.terms) < _SAID_WORDS:
