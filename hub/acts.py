@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, fields
 from uuid import uuid4
 
+import structlog
 from pydantic import JsonValue
 
-from core.errors import Busy
+from core.errors import Busy, StoreError
 from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet
 from hub.instance import RunReport
 from hub.leases import Lease
+from hub.supervisor import Supervisor
 
 HEARD = (
     "connector.paused",
@@ -24,6 +26,9 @@ HEARD = (
     "endpoint.enabled",
 )
 PAGE = 100
+EVERY_SECONDS = 1.0
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
 
 class Acts:
@@ -44,6 +49,23 @@ class Acts:
     async def open(self) -> None:
         """Raises StoreError."""
         self._after = await self._head()
+
+    async def follow(
+        self,
+        supervisor: Supervisor,
+        heed: Callable[[AuditRecord], Awaitable[None]],
+        look: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Every second, `heed` each act of another node, and `look`; until the supervisor stops. Where the store fails,
+        an act that was begun may not be heeded again."""
+        while not supervisor.stopping:
+            try:
+                for act in await self.heard():
+                    await heed(act)
+                await look()
+            except StoreError as error:
+                log.warning("other nodes are not heard", error=error.message)
+            await supervisor.pause(EVERY_SECONDS)
 
     async def heard(self) -> list[AuditRecord]:
         """What others did since it was asked last. Raises StoreError."""

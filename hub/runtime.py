@@ -21,6 +21,7 @@ from hub.acts import Acts
 from hub.asking import Asking
 from hub.assembly import Assembly, edited, notify_options
 from hub.config import Config
+from hub.history import collect_history
 from hub.instance import Instance, InstanceState, InstanceStatus, RunReport
 from hub.leases import Lease, Leases
 from hub.net import Network
@@ -48,8 +49,6 @@ __all__ = ["Hub", "Instance", "InstanceState", "InstanceStatus", "RunReport"]
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
-GC_SECONDS = 3600.0
-HEED_SECONDS = 1.0
 RESERVE_SECONDS = 6.0
 """Of the time for a stop, at most a quarter: for cutting off, closing connectors, and closing the store afterwards."""
 
@@ -158,11 +157,14 @@ class Hub:
             self._drive(running)
         self._supervisor.start("notifications", partial(self._notifying.guard, self.dispatcher.run))
         self._supervisor.start("journal", partial(self._journalling.guard, self.journal.run))
-        self._supervisor.start("history", self._collect_history)
+        collecting = partial(
+            collect_history, self.service, self._supervisor, keep=self.config.hub.keep_history, now=self._now
+        )
+        self._supervisor.start("history", collecting)
         if self.projection is not None:
             self._supervisor.start("projection", partial(self._projecting.guard, self.projection.run))
         if self.service.store.shared:
-            self._supervisor.start("other nodes", self._heed_others)
+            self._supervisor.start("other nodes", partial(self._acts.follow, self._supervisor, self._heed, self._look))
         if self.config.path is not None:
             self._follower = ConfigFollower(self.config.path, self.reload)
             self._supervisor.start("configuration", self._follower.run)
@@ -360,34 +362,15 @@ class Hub:
         """Instances whose connector could not be made; what they asked to be told is kept for them."""
         return [name for name, running in self._running.items() if running.instance.connector is None]
 
-    # -- housekeeping
-
-    async def _collect_history(self) -> None:
-        """Every hour, drop the versions that nobody may ask for any more."""
-        while not self._supervisor.stopping:
-            try:
-                before = await self.service.store.version_at(self._now() - self.config.hub.keep_history)
-                if before > await self.service.store.floor():
-                    log.info("history collected", before=before, documents=await self.service.gc(before))
-            except StoreError as error:
-                log.warning("history not collected", error=error.message)
-            await self._supervisor.pause(GC_SECONDS)
-
     # -- other nodes
 
-    async def _heed_others(self) -> None:
-        """Every second, do what admins told the other nodes, and look for what these left to do."""
-        while not self._supervisor.stopping:
-            try:
-                for act in await self._acts.heard():
-                    await self._heed(act)
-                await self.dispatcher.refresh()
-            except StoreError as error:
-                log.warning("other nodes are not heard", error=error.message)
-            self.journal.arrived()
-            await self._supervisor.pause(HEED_SECONDS)
+    async def _look(self) -> None:
+        """For what other nodes did, or left to do, that no act tells of."""
+        self.journal.arrived()
+        await self.dispatcher.refresh()
 
     async def _heed(self, act: AuditRecord) -> None:
+        """Do what an admin told another node."""
         running = self._running.get(act.subject)
         match act.action:
             case "endpoint.disabled" | "endpoint.enabled":
