@@ -102,8 +102,8 @@ class Reader:
 
     @property
     def ready(self) -> bool:
-        """The index has applied what the log held when it was opened, and no question waits for it to be prepared. Others
-        may go on committing faster than it follows."""
+        """The index has applied what the log held when it was opened, and no question waits for it to be prepared.
+        Others may go on committing faster than it follows."""
         return self._index is not None and self._prepared and not self._broken
 
     @property
