@@ -193,7 +193,7 @@ class Spread:
         self.targets = targets
 
     def __call__(self, weights: Weights) -> Weights:
-        """What arrives at each target, of what is not next to nothing: else a walk would soon carry that over all edges.
+        """What arrives at each target, without what is next to nothing: a walk would soon carry that over all edges.
         The order of the sums, and so their last bit, is that of the edges."""
         stands = weights > _NEXT_TO_NOTHING * weights.max(initial=0.0)
         if _WIDE * np.count_nonzero(stands) < len(weights):
