@@ -102,6 +102,8 @@ class BedrockClient:
         self._rests_until = 0.0
         self._rests = 0
         """In a row."""
+        self._trouble: ModelUnavailable | None = None
+        """Why it rests."""
         self._opening = asyncio.Lock()
         self._wire: Wire | None = None
         self._closed = False
@@ -190,8 +192,8 @@ class BedrockClient:
         try:
             if self._closed:
                 raise ModelUnavailable("the client is closed")
-            if now < self._rests_until:
-                raise self._resting(ModelUnavailable("it failed again and again"))
+            if self._trouble is not None and now < self._rests_until:
+                raise self._resting(self._trouble)
             await self._timely(self._slots.acquire(), call)
             try:
                 if self._budget is not None:
@@ -218,7 +220,7 @@ class BedrockClient:
                 jitter = random.uniform(0, min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**number))
                 wait = error.retry_after + jitter
                 if number == self._max_attempts - 1 or wait >= self._left(call):
-                    self._rest()
+                    self._rest(error)
                     raise self._resting(error) from error
                 await self._clock.sleep(wait)
             else:
@@ -226,7 +228,8 @@ class BedrockClient:
                 return result
         raise AssertionError("unreachable")
 
-    def _rest(self) -> None:
+    def _rest(self, error: ModelUnavailable) -> None:
+        self._trouble = error
         seconds = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2**self._rests)
         self._rests += 1
         self._rests_until = self._clock.now() + seconds

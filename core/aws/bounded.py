@@ -36,11 +36,12 @@ async def _read(raw: aiohttp.ClientResponse, request: Any) -> bytes:
         async for piece in raw.content.iter_any():
             size += len(piece)
             if size > MAX_ANSWER_BYTES:
-                raw.close()
                 raise ModelAnswerInvalid(f"the answer is longer than {MAX_ANSWER_BYTES:,} bytes")
             pieces.append(piece)
     except TimeoutError as error:
         raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
     except aiohttp.ClientError as error:
         raise ConnectionClosedError(endpoint_url=request.url, error=error) from error
+    finally:
+        raw.close()  # which a connection that was read to its end survives
     return b"".join(pieces)

@@ -250,6 +250,9 @@ async def _errors() -> AsyncIterator[None]:
         raise ModelUnavailable(f"{type(error).__name__}: {_short(error)}", retry_after=0.0) from error
     except BotoCoreError as error:
         raise ModelError(_short(error)) from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # botocore looks at no types: garbage trips it anywhere in its parser.
+        raise ModelAnswerInvalid(f"what it answers is no answer of Bedrock: {type(error).__name__}") from error
 
 
 def _refused(error: ClientError) -> ModelError:
