@@ -216,3 +216,19 @@ async def cut(request: web.Request) -> web.StreamResponse:
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
+
+
+def replies(reply: Callable[[str], str], **details: Any) -> Answer:
+    """An answer of Converse that depends on the prompt."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        prompt = (await request.json())["messages"][0]["content"][0]["text"]
+        return web.json_response(converse_body(reply(prompt), **details))
+
+    return answer
+
+
+def number_of(prompt: str, part: str) -> int:
+    """The number of the first sentence of the evidence that holds `part`."""
+    line = next(line for line in prompt.splitlines() if line.startswith("[") and part in line)
+    return int(line[1 : line.index("]")])
