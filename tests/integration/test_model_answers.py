@@ -172,10 +172,15 @@ async def test_over_the_budget_nothing_is_sent(service: GraphService) -> None:
 
 
 async def test_the_groundedness_that_is_asked_for_holds_for_the_model_too(service: GraphService) -> None:
+    def freely(prompt: str) -> str:
+        return f"Go to the settings and pick Reset password there [{number_of(prompt, 'choose Reset password')}]."
+
     verbatim = (await service.query(QUESTION)).validation.groundedness_score
-    async with scripted(replies(good)) as server, answered_by(service, server.url):
+    async with scripted(replies(freely)) as server, answered_by(service, server.url):
         worded = await service.query(QUESTION)
         answer = await service.query(QUESTION, filters={"min_groundedness": verbatim})
+    assert worded.composition is not None
+    assert worded.composition.by == "model"
     assert worded.validation.groundedness_score < verbatim
     assert answer.composition is not None
     assert answer.composition.fallback == "low_groundedness"
