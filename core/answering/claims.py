@@ -19,7 +19,7 @@ _LATE_CITATIONS = re.compile(r"([.!?\u3002]+[\"'\u201d\u2019)]*)((?:\s*\[[\d\s,;
 """Behind the stop of the sentence that they belong to."""
 _LINE_MARK = re.compile(r"^\s*(?:[-*\u2022#>]+\s+|\d{1,3}[.)]\s+)", re.MULTILINE)
 _EMPHASIS = re.compile(r"\*\*|__|`")
-LIKELY = 0.5
+LIKELY = 0.7
 """The calibrated probability that the sentences support a claim, from which on it stands."""
 _NEAREST = 2
 """Sentences that a claim without citations is compared with."""
