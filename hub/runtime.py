@@ -20,6 +20,7 @@ from hub.asking import Asking
 from hub.assembly import Assembly, edited, notify_options
 from hub.config import Config
 from hub.instance import Instance, InstanceState, InstanceStatus, RunReport
+from hub.model import ModelUse
 from hub.net import Network
 from hub.notify import CALLBACK, Callbacks, Dispatcher, Endpoint
 from hub.plugins import Plugins
@@ -92,6 +93,9 @@ class Hub:
         self.projection: ProjectionRunner | None = None
         if config.projection is not None and drive is None:
             self.projection = ProjectionRunner(service, config.projection)
+        self.model: ModelUse | None = None
+        if config.model is not None and drive is None:
+            self.model = ModelUse(service, config.model)
         self.quarantine = Quarantine(service)
         self.asking = Asking(service, self.answering)
         self.journal = JournalWorker(service, self.quarantine, self.asking, now=now, written=self.dispatcher.wake)
@@ -126,6 +130,9 @@ class Hub:
         async with AsyncExitStack() as stack:
             stack.callback(self._assembly.close)
             await stack.enter_async_context(self.network)
+            if self.model is not None:
+                stack.push_async_callback(self.model.close)
+                self.model.start()
             await self.quarantine.open()
             self._running = {name: Running(self._assembly.create(parts)) for name, parts in configured.items()}
             self._restore_pauses(await self._paused())
@@ -258,6 +265,8 @@ class Hub:
                 log.warning("the [hub] table was edited; it takes effect at the next start")
             if config.projection != self.config.projection:
                 log.warning("the [projection] table was edited; it takes effect at the next start")
+            if config.model != self.config.model:
+                log.warning("the [model] table was edited; it takes effect at the next start")
             paused = await self._paused()  # whatever may fail comes before the first instance is stopped
             deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
             gone = [name for name, running in self._running.items() if edited(running.instance, configured.get(name))]
@@ -267,7 +276,10 @@ class Hub:
                 del self._running[name]
             for name in added:
                 self._running[name] = Running(self._assembly.create(configured[name]))
-            self.config = replace(config, hub=self.config.hub, projection=self.config.projection, overridden=config.hub)
+            running = self.config
+            self.config = replace(
+                config, hub=running.hub, projection=running.projection, model=running.model, overridden=config.hub
+            )
             self._restore_pauses(paused)
             for name in added:
                 if not self._supervisor.stopping:
