@@ -17,6 +17,7 @@ from core.answering.cache import AnswerCache
 from core.answering.compose import extract
 from core.answering.evidence import Evidence
 from core.answering.filters import Filters, parse_filters
+from core.enrichment import Enrichment
 from core.errors import InvalidDocument, InvalidInput, InvalidQuery, NotFound, VersionUnavailable
 from core.explore import Explorer
 from core.index import Question, Ranking, Words
@@ -27,6 +28,7 @@ from core.model import (
     Change,
     Delete,
     Document,
+    Enrich,
     Failure,
     LogEntry,
     Metadata,
@@ -142,6 +144,10 @@ class GraphService:
         self._answerer = answerer
         self._answers = AnswerCache()
 
+    def enrich_from_store(self) -> None:
+        """From now on, put what a language model has found in a text into every new chunk of that text."""
+        self._writer.enrichment = Enrichment(self.store)
+
     def announce(self, url: str, token: str) -> None:
         """Tell commands on this machine where this process answers HTTP."""
         self.store.announce(url, token)
@@ -226,6 +232,12 @@ class GraphService:
         checked = [_checked(change) for change in changes]
         done = await self._writer.enqueue(checked, origin=origin, actor=actor, also=also, wait=wait, refused=refused)
         return await done
+
+    async def enrich(self, document_ids: Iterable[str]) -> None:
+        """Put into these documents' chunks what a language model has found in their texts since. A document that it
+        says nothing new of stays at its version. Raises StoreError."""
+        for document_id in document_ids:  # a transaction each: one that cannot be written takes no other along
+            await (await self._writer.enqueue([Enrich(document_id)], origin="hub", actor="hub", also=NOTHING_ELSE))
 
     async def write(self, change_set: ChangeSet) -> None:
         """Commit what is no change of the graph: records, journal, deliveries, attempts, audit."""

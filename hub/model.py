@@ -1,16 +1,30 @@
-"""The language model of `[model]` in a running hub: answers go through it, and it is closed with the hub."""
+"""The language model of `[model]` in a running hub: answers go through it, and texts are read by it beside everything
+else. Nobody waits for the reading: while the model is down, throttles or answers garbage it falls behind, no more."""
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from core.answering.answerer import ModelAnswerer
-from core.errors import ConfigError
+from core.errors import AimeError, ConfigError, ModelUnavailable
+from core.extraction.follower import ExtractionFollower
 from core.service import GraphService
 from hub.model_settings import ModelSettings
+from hub.runners.schedule import backoff
 
 if TYPE_CHECKING:
     from core.aws.bedrock import BedrockClient
+
+IDLE_SECONDS = 15.0
+LONGEST_REST = 300.0
+FORGET_SECONDS = 24 * 3600.0
+"""How often the extractions of texts that are gone are dropped."""
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
 
 def require_extra() -> None:
@@ -45,6 +59,12 @@ def model_client(settings: ModelSettings) -> BedrockClient:
     )
 
 
+def _share(settings: ModelSettings) -> ModelSettings:
+    """For one of several uses: an equal part of the budget, so that reading a backlog takes nothing from answers."""
+    part = settings.tokens_per_minute // len(set(settings.use))
+    return settings.model_copy(update={"tokens_per_minute": part})
+
+
 class ModelFigures(NamedTuple):
     """What the model did since the hub started, for the metrics."""
 
@@ -54,8 +74,10 @@ class ModelFigures(NamedTuple):
     cost: float
     throttles: int
     failures: int
-    answers: dict[str, int]
-    """By outcome: `answered`, or why it was not."""
+    answers: Counter[str]
+    """Questions by outcome: `answered`, or why they were not."""
+    texts: Counter[str]
+    """Texts by outcome: `extracted` or `rejected`."""
 
 
 class ModelUse:
@@ -63,27 +85,92 @@ class ModelUse:
 
     def __init__(self, service: GraphService, settings: ModelSettings) -> None:
         self._service = service
-        self._client = model_client(settings)
+        self._clients = {use: model_client(_share(settings)) for use in settings.use}
         self._answerer: ModelAnswerer | None = None
-        if "answers" in settings.use:
-            self._answerer = ModelAnswerer(self._client, seconds=settings.answer_seconds)
+        self.extraction: ExtractionRunner | None = None
+        if "answers" in self._clients:
+            self._answerer = ModelAnswerer(self._clients["answers"], seconds=settings.answer_seconds)
+        if "extraction" in self._clients:
+            self.extraction = ExtractionRunner(service, self._clients["extraction"])
 
     def start(self) -> None:
-        self._service.answer_with(self._answerer)
+        if self._answerer is not None:
+            self._service.answer_with(self._answerer)
+        if self.extraction is not None:
+            self._service.enrich_from_store()
+
+    def stop(self) -> None:
+        if self.extraction is not None:
+            self.extraction.stop()
 
     async def close(self) -> None:
         self._service.answer_with(None)
-        await self._client.close()
+        for client in self._clients.values():
+            await client.close()
 
     @property
     def figures(self) -> ModelFigures:
-        spent = self._client.spending
+        spent = [client.spending for client in self._clients.values()]
         return ModelFigures(
-            spent.requests,
-            spent.input_tokens,
-            spent.output_tokens,
-            spent.cost,
-            spent.throttles,
-            spent.failures,
-            dict(self._answerer.outcomes) if self._answerer is not None else {},
+            requests=sum(each.requests for each in spent),
+            input_tokens=sum(each.input_tokens for each in spent),
+            output_tokens=sum(each.output_tokens for each in spent),
+            cost=sum(each.cost for each in spent),
+            throttles=sum(each.throttles for each in spent),
+            failures=sum(each.failures for each in spent),
+            answers=self._answerer.outcomes if self._answerer is not None else Counter(),
+            texts=self.extraction.follower.outcomes if self.extraction is not None else Counter(),
         )
+
+
+class ExtractionRunner:
+    """Has the model read what is new, until `stop`."""
+
+    def __init__(self, service: GraphService, client: BedrockClient) -> None:
+        self.follower = ExtractionFollower(service, client)
+        self.error: str | None = None
+        """Why the last step failed; None while it works."""
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Until `stop`; what is under way is cut off then, and what is not stored is asked again."""
+        following = asyncio.create_task(self._follow(), name="extraction: following")
+        stopping = asyncio.create_task(self._stopping.wait(), name="extraction: stopping")
+        try:
+            await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            following.cancel()
+            stopping.cancel()
+            await asyncio.wait({following, stopping})
+        if not following.cancelled():
+            following.result()  # only a defect ends it
+
+    async def _follow(self) -> None:
+        failures = 0
+        forgotten = asyncio.get_running_loop().time()
+        while True:
+            try:
+                while await self.follower.step():
+                    self._well()
+                    failures = 0
+                self._well()
+                if asyncio.get_running_loop().time() - forgotten > FORGET_SECONDS:
+                    forgotten = asyncio.get_running_loop().time()
+                    log.info("extractions forgotten", texts=await self.follower.forget())
+                await self.follower.wait(IDLE_SECONDS)
+                failures = 0
+            except AimeError as error:
+                failures += 1
+                if self.error is None:
+                    log.warning("extraction waits for the model", code=error.code, error=error.message)
+                self.error = error.message
+                asked = error.retry_after if isinstance(error, ModelUnavailable) else 0.0
+                await asyncio.sleep(max(asked, min(LONGEST_REST, backoff(failures))))
+
+    def _well(self) -> None:
+        if self.error is not None:
+            log.info("the model works again")
+        self.error = None

@@ -147,6 +147,8 @@ class Hub:
         self._supervisor.start("history", self._collect_history)
         if self.projection is not None:
             self._supervisor.start("projection", self.projection.run)
+        if self.model is not None and self.model.extraction is not None:
+            self._supervisor.start("extraction", self.model.extraction.run)
         if self.config.path is not None:
             self._follower = ConfigFollower(self.config.path, self.reload)
             self._supervisor.start("configuration", self._follower.run)
@@ -172,6 +174,8 @@ class Hub:
             self.dispatcher.stop()
             if self.projection is not None:
                 self.projection.stop()
+            if self.model is not None:
+                self.model.stop()
         return self._deadline
 
     async def _drain(self) -> None:

@@ -166,6 +166,14 @@ class Metrics:
         self.projection_failing = Gauge(
             "aime_projection_failing", "1 while the graph server of the projection refuses or fails.", registry=registry
         )
+        self.extraction_lag = Gauge(
+            "aime_extraction_lag_versions",
+            "Versions whose texts the language model has not read yet.",
+            registry=registry,
+        )
+        self.extraction_failing = Gauge(
+            "aime_extraction_failing", "1 while extraction waits for the language model.", registry=registry
+        )
         self.queue = Gauge(
             "aime_queue_documents", "Documents waiting for the writer to commit them.", registry=registry
         )
@@ -235,13 +243,16 @@ class ModelCounters(Collector):
         answers = CounterMetricFamily(
             "aime_model_answers", "Questions to the language model by outcome.", labels=["outcome"]
         )
+        texts = CounterMetricFamily("aime_model_texts", "Texts that the model read, by outcome.", labels=["outcome"])
         if figures is not None:
             tokens.add_metric(["in"], figures.input_tokens)
             tokens.add_metric(["out"], figures.output_tokens)
-            for outcome, number in figures.answers.items():
-                answers.add_metric([outcome], number)
+            for family, outcomes in ((answers, figures.answers), (texts, figures.texts)):
+                for outcome, number in outcomes.items():
+                    family.add_metric([outcome], number)
         yield tokens
         yield answers
+        yield texts
 
 
 class LoopWatchdog:
