@@ -153,6 +153,8 @@ class ExtractionFollower:
                 raise
             del self._refusals[key]
             extraction = Extraction(model=model_id, rejected=error.message)
+        if await self._service.store.record(SCOPE, key) is not None:
+            return  # another process was first, and documents may be enriched by what it stored
         outcome = "extracted" if extraction.rejected is None else "rejected"
         if extraction.rejected is not None:
             log.warning("a text was read in vain", key=key, error=extraction.rejected)

@@ -173,7 +173,8 @@ async def test_over_the_budget_nothing_is_sent(service: GraphService) -> None:
 
 async def test_the_groundedness_that_is_asked_for_holds_for_the_model_too(service: GraphService) -> None:
     def freely(prompt: str) -> str:
-        return f"To reset your password, open the settings and select Reset password [{number_of(prompt, 'choose Reset password')}]."
+        number = number_of(prompt, "choose Reset password")
+        return f"To reset your password, open the settings and select Reset password [{number}]."
 
     verbatim = (await service.query(QUESTION)).validation.groundedness_score
     async with scripted(replies(freely)) as server, answered_by(service, server.url):
