@@ -40,8 +40,8 @@ class ModelSettings(BaseModel):
     access_key_id: SecretStr | None = None
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
-    tokens_per_minute: Annotated[int, Field(ge=1000)] = 100_000
-    """In and out, for everything that it is used for."""
+    tokens_per_minute: Annotated[int, Field(ge=10_000)] = 100_000
+    """In and out, for everything that it is used for. An answer may take some 5,000."""
     input_price: Annotated[float, Field(ge=0)] = 0.0
     """Of a million tokens."""
     output_price: Annotated[float, Field(ge=0)] = 0.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.completion import Usage
-from core.errors import ModelOverBudget
+from core.errors import ModelError, ModelOverBudget
 
 MINUTE = 60.0
 MILLION = 1_000_000
@@ -41,11 +41,11 @@ class TokenBudget:
         self._filled_at = clock.now()
 
     async def reserve(self, tokens: int, within: float) -> None:
-        """Take `tokens`, waiting up to `within` seconds for them. Raises ModelOverBudget, and then takes none."""
+        """Take `tokens`, waiting up to `within` seconds for them. Raises ModelOverBudget, and then takes none;
+        ModelError for more than there will ever be."""
         if tokens > self.per_minute:
-            raise ModelOverBudget(
-                f"a request of up to {tokens:,} tokens is more than the budget of {self.per_minute:,} a minute",
-                retry_after=MINUTE,
+            raise ModelError(
+                f"a request of up to {tokens:,} tokens is more than the budget of {self.per_minute:,} a minute"
             )
         deadline = self._clock.now() + within
         while (wait := self._wait_for(tokens)) > 0:

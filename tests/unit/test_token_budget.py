@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.aws.budget import Prices, TokenBudget
 from core.completion import Usage
-from core.errors import ModelOverBudget
+from core.errors import ModelError, ModelOverBudget, ModelUnavailable
 from tests.bedrock_rig import FakeClock
 
 
@@ -47,9 +47,10 @@ async def test_what_a_request_did_not_use_is_given_back() -> None:
 
 async def test_a_request_larger_than_the_budget_is_never_waited_for() -> None:
     clock = FakeClock()
-    with pytest.raises(ModelOverBudget, match="more than the budget of 600 a minute"):
+    with pytest.raises(ModelError, match="more than the budget of 600 a minute") as caught:
         await TokenBudget(600, clock).reserve(601, within=10_000)
     assert clock.slept == []
+    assert not isinstance(caught.value, ModelUnavailable), "waiting would be in vain"
 
 
 @given(st.lists(st.tuples(st.integers(1, 600), st.integers(0, 600), st.floats(0, 30)), max_size=40))
