@@ -13,6 +13,7 @@ from core.answering.answerer import ModelAnswerer
 from core.errors import AimeError, ConfigError, ModelUnavailable
 from core.extraction.follower import ExtractionFollower
 from core.service import GraphService
+from core.store.base import Fences
 from hub.model_settings import ModelSettings
 from hub.runners.schedule import backoff
 
@@ -81,9 +82,10 @@ class ModelFigures(NamedTuple):
 
 
 class ModelUse:
-    """What the configuration uses the model for. Making one raises ConfigError where the extra is missing."""
+    """What the configuration uses the model for. Of several nodes the one that holds `fences` reads texts. Making one
+    raises ConfigError where the extra is missing."""
 
-    def __init__(self, service: GraphService, settings: ModelSettings) -> None:
+    def __init__(self, service: GraphService, settings: ModelSettings, *, fences: Fences = tuple) -> None:
         self._service = service
         self._clients = {use: model_client(_share(settings)) for use in settings.use}
         self._answerer: ModelAnswerer | None = None
@@ -91,7 +93,7 @@ class ModelUse:
         if "answers" in self._clients:
             self._answerer = ModelAnswerer(self._clients["answers"], seconds=settings.answer_seconds)
         if "extraction" in self._clients:
-            self.extraction = ExtractionRunner(service, self._clients["extraction"])
+            self.extraction = ExtractionRunner(service, self._clients["extraction"], fences)
 
     def start(self) -> None:
         if self._answerer is not None:
@@ -126,10 +128,12 @@ class ModelUse:
 class ExtractionRunner:
     """Has the model read what is new, until `stop`."""
 
-    def __init__(self, service: GraphService, client: BedrockClient) -> None:
-        self.follower = ExtractionFollower(service, client)
+    def __init__(self, service: GraphService, client: BedrockClient, fences: Fences) -> None:
+        self.follower = ExtractionFollower(service, client, fences=fences)
         self.error: str | None = None
         """Why the last step failed; None while it works."""
+        self.running = False
+        """Whether it is this node that reads."""
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -137,6 +141,8 @@ class ExtractionRunner:
 
     async def run(self) -> None:
         """Until `stop`; what is under way is cut off then, and what is not stored is asked again."""
+        self.follower.begin()
+        self.running = True
         following = asyncio.create_task(self._follow(), name="extraction: following")
         stopping = asyncio.create_task(self._stopping.wait(), name="extraction: stopping")
         try:
@@ -145,6 +151,7 @@ class ExtractionRunner:
             following.cancel()
             stopping.cancel()
             await asyncio.wait({following, stopping})
+            self.running = False
         if not following.cancelled():
             following.result()  # only a defect ends it
 

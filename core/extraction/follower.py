@@ -18,12 +18,19 @@ from pydantic import BaseModel, ConfigDict
 
 from core.completion import LanguageModel, Usage
 from core.enrichment import SCOPE, Extraction, key_of
-from core.errors import ModelAccessDenied, ModelAnswerInvalid, ModelError, ModelUnavailable, VersionUnavailable
+from core.errors import (
+    AimeError,
+    ModelAccessDenied,
+    ModelAnswerInvalid,
+    ModelError,
+    ModelUnavailable,
+    VersionUnavailable,
+)
 from core.extraction.asking import MAX_TOKENS, SYSTEM, extraction_of, prompt_of
 from core.model import LogEntry
 from core.records import model_used
 from core.service import GraphService
-from core.store.base import ChangeSet, RecordScope
+from core.store.base import ChangeSet, Fences, RecordScope
 
 PAGE = 16
 """Log entries in a step."""
@@ -49,16 +56,21 @@ class ExtractionFollower:
     """Every method raises ModelError while the model does not work, and what the store raises; whatever was half done
     then is done at the next call. `outcomes` counts texts: `extracted`, and `rejected` where the answer was of no use.
 
-    One at a time may follow a store."""
+    One at a time may follow a store: what it writes carries `fences`."""
 
-    def __init__(self, service: GraphService, model: LanguageModel) -> None:
+    def __init__(self, service: GraphService, model: LanguageModel, *, fences: Fences = tuple) -> None:
         self.outcomes: Counter[str] = Counter()
         self._service = service
         self._model = model
+        self._fences = fences
         self._cursor: Cursor | None = None
         self._refusals: Counter[str] = Counter()
         self._works = False
         """Whether the model has answered since the start."""
+
+    def begin(self) -> None:
+        """Go on from where the store says, which another process may have moved."""
+        self._cursor = None
 
     @property
     def version(self) -> int:
@@ -102,7 +114,7 @@ class ExtractionFollower:
             gone -= {key_of(chunk.text) for chunk in chunks.values()}
         if await store.floor() != floor or not gone:
             return 0
-        await self._service.write(ChangeSet(records={(SCOPE, key): None for key in gone}))
+        await self._service.write(ChangeSet(records=dict.fromkeys((SCOPE, key) for key in gone), fences=self._fences()))
         return len(gone)
 
     # -- a step
@@ -121,14 +133,14 @@ class ExtractionFollower:
     async def _ask_all(self, texts: Mapping[str, str]) -> None:
         """Ask about each text, by key. When one cannot be answered now, those under way are finished, and kept."""
         waiting = deque(texts.items())
-        trouble: list[ModelError] = []
+        trouble: list[AimeError] = []
 
         async def work() -> None:
             while waiting and not trouble:
                 key, text = waiting.popleft()
                 try:
                     await self._ask(key, text)
-                except ModelError as error:
+                except AimeError as error:
                     trouble.append(error)
 
         async with asyncio.TaskGroup() as tasks:
@@ -153,13 +165,12 @@ class ExtractionFollower:
                 raise
             del self._refusals[key]
             extraction = Extraction(model=model_id, rejected=error.message)
-        if await self._service.store.record(SCOPE, key) is not None:
-            return  # another process was first, and documents may be enriched by what it stored
         outcome = "extracted" if extraction.rejected is None else "rejected"
         if extraction.rejected is not None:
             log.warning("a text was read in vain", key=key, error=extraction.rejected)
         audit = model_used(model_id, "extraction", usage, outcome)
-        await self._service.write(ChangeSet(records={(SCOPE, key): extraction.model_dump_json()}, audit=(audit,)))
+        records = {(SCOPE, key): extraction.model_dump_json()}
+        await self._service.write(ChangeSet(records=records, audit=(audit,), fences=self._fences()))
         self.outcomes[outcome] += 1
 
     # -- the record
@@ -174,5 +185,5 @@ class ExtractionFollower:
         return cursor if cursor.version <= head else Cursor(version=0, began=await self._service.store.floor())
 
     async def _write(self, cursor: Cursor) -> None:
-        await self._service.write(ChangeSet(records={CURSOR: cursor.model_dump_json()}))
+        await self._service.write(ChangeSet(records={CURSOR: cursor.model_dump_json()}, fences=self._fences()))
         self._cursor = cursor
