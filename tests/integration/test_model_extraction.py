@@ -14,11 +14,11 @@ from aiohttp import web
 
 from core.aws.bedrock import BedrockClient
 from core.enrichment import SCOPE, Extraction, key_of
-from core.errors import ModelAccessDenied, ModelError, ModelThrottled
+from core.errors import LeaseLost, ModelAccessDenied, ModelError, ModelThrottled
 from core.extraction.follower import ExtractionFollower
 from core.model import Status
 from core.service import GraphService, create_graph_service
-from core.store.base import ChangeSet
+from core.store.base import ChangeSet, Holding
 from hub.export import export_graph
 from tests.bedrock_rig import (
     KEYS,
@@ -285,6 +285,20 @@ async def test_credentials_that_are_refused_reject_no_text(service: GraphService
         assert await service.store.records(SCOPE) == {}
         await all_read(follower)
     assert follower.outcomes == {"extracted": 1}
+
+
+async def test_a_node_that_has_lost_its_lease_stores_nothing(service: GraphService) -> None:
+    def lost() -> tuple[Holding, ...]:
+        raise LeaseLost("another node reads")
+
+    await put(service, "pump", PUMP)
+    async with (
+        scripted(replies(finds_terms)) as server,
+        BedrockClient("eu-central-1", MODEL, endpoint_url=server.url, **KEYS) as bedrock,
+    ):
+        with pytest.raises(LeaseLost):
+            await ExtractionFollower(service, bedrock, fences=lost).step()
+    assert await service.store.records(SCOPE) == {}
 
 
 async def test_a_text_that_the_service_refuses_is_passed_over_in_the_end(service: GraphService) -> None:
