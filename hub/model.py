@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -123,6 +125,18 @@ class ModelUse:
             answers=self._answerer.outcomes if self._answerer is not None else Counter(),
             texts=self.extraction.follower.outcomes if self.extraction is not None else Counter(),
         )
+
+
+@asynccontextmanager
+async def answering(service: GraphService, settings: ModelSettings | None) -> AsyncIterator[None]:
+    """Have the service's answers worded by the model, where it is configured for that. Raises ConfigError where the
+    extra is missing."""
+    if settings is None or "answers" not in settings.use:
+        yield
+        return
+    async with model_client(settings) as client:
+        service.answer_with(ModelAnswerer(client, seconds=settings.answer_seconds))
+        yield
 
 
 class ExtractionRunner:

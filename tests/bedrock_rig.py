@@ -75,6 +75,8 @@ class Recorded:
     path: str
     headers: dict[str, str]
     body: bytes
+    peer: object
+    """The other end of the connection that it came over."""
 
     @property
     def json(self) -> Any:
@@ -97,8 +99,10 @@ class ScriptedBedrock:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        self.requests.append(Recorded(request.method, request.raw_path, dict(request.headers), body))
         assert self.answer is not None
+        assert request.transport is not None
+        peer = request.transport.get_extra_info("peername")
+        self.requests.append(Recorded(request.method, request.raw_path, dict(request.headers), body, peer))
         return await self.answer(request)
 
 

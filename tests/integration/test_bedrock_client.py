@@ -32,6 +32,7 @@ from tests.bedrock_rig import (
     FakeClock,
     Recorded,
     chunk,
+    converse_body,
     converse_events,
     cut,
     event,
@@ -163,10 +164,15 @@ def signed_again(request: Recorded, url: str) -> str:
     return signer.signature(signer.string_to_sign(again, canonical), again)
 
 
+async def in_both_forms(_: web.Request) -> web.StreamResponse:
+    return web.json_response({**converse_body("Red."), "content": [{"type": "text", "text": "Red."}]})
+
+
+@pytest.mark.parametrize("api", ["converse", "invoke"])
 @pytest.mark.parametrize("model", [MODEL, f"arn:aws:bedrock:{REGION}:123456789012:inference-profile/{MODEL}"])
-async def test_the_signature_is_the_one_that_botocore_computes(model: str) -> None:
-    async with scripted(says("Red.")) as server, client(server.url, model) as bedrock:
-        await bedrock.invoke_model("What is red?")
+async def test_the_signature_is_the_one_that_botocore_computes(model: str, api: Any) -> None:
+    async with scripted(in_both_forms) as server, client(server.url, model, api=api) as bedrock:
+        assert await bedrock.invoke_model("What is red, größer als „rot“?", "Be short.") == "Red."
     [request] = server.requests
     authorization = request.headers["Authorization"]
     today = datetime.now(UTC).strftime("%Y%m%d")
@@ -216,6 +222,14 @@ async def test_a_request_says_what_was_asked_for() -> None:
         "system": [{"text": "Be short."}],
         "inferenceConfig": {"maxTokens": 77, "temperature": 0.25},
     }
+
+
+@pytest.mark.parametrize("api", ["converse", "invoke"])
+async def test_one_connection_serves_calls_one_after_the_other(api: Any) -> None:
+    async with scripted(in_both_forms) as server, client(server.url, api=api) as bedrock:
+        for _ in range(3):
+            await bedrock.invoke_model("What is red?")
+    assert len({request.peer for request in server.requests}) == 1
 
 
 async def test_a_model_without_converse_is_asked_by_invoke_model_from_then_on() -> None:

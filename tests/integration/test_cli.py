@@ -527,6 +527,18 @@ def test_doctor_asks_the_model_for_a_word(
     assert "a very secret key" not in outcome.out + outcome.err
 
 
+def test_a_question_is_put_to_the_model_and_says_what_came_of_it(
+    aime: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_KEY", "AKIDEXAMPLE")
+    monkeypatch.setenv("MODEL_SECRET", "a very secret key")
+    (folder / "plugins.toml").write_text(MODEL.format(url=service_url("ministack")))
+    aime("ingest", corpus(folder, *DOCUMENTS))
+    outcome = aime("query", "How long is the Nile?")
+    assert "not worded by amazon.nova-lite-v1:0: The evidence does not say what the model wrote." in outcome.out
+    assert "It is 6,650 km long." in outcome.out
+
+
 def test_config_check_says_what_is_wrong_with_a_model(aime: Run, folder: Path) -> None:
     (folder / "plugins.toml").write_text(MODEL.format(url="x") + 'budget = 1\nuse = "extraction"\n')
     outcome = aime("config", "check")
