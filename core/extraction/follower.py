@@ -37,6 +37,8 @@ PAGE = 16
 AT_ONCE = 4
 TRIES = 3
 """Of a text that the model's service refuses while it takes others: then the text is what is wrong."""
+PROBE = "Say yes."
+PROBE_TOKENS = 16
 CURSOR: Final[tuple[RecordScope, str]] = ("cursor", "extraction")
 NOTHING = Usage(0, 0)
 
@@ -65,8 +67,6 @@ class ExtractionFollower:
         self._fences = fences
         self._cursor: Cursor | None = None
         self._refusals: Counter[str] = Counter()
-        self._works = False
-        """Whether the model has answered since the start."""
 
     def begin(self) -> None:
         """Go on from where the store says, which another process may have moved."""
@@ -153,18 +153,18 @@ class ExtractionFollower:
         model_id, usage = self._model.model_id, NOTHING
         try:
             completion = await self._model.complete(prompt_of(text), SYSTEM, MAX_TOKENS, 0.0)
-            self._works, usage = True, completion.usage
-            extraction = extraction_of(text, completion, model_id)
-        except ModelAnswerInvalid as error:
-            extraction = Extraction(model=model_id, rejected=error.message)
         except (ModelUnavailable, ModelAccessDenied):
             raise
         except ModelError as error:
-            self._refusals[key] += 1
-            if not self._works or self._refusals[key] < TRIES:
+            if not await self._is_the_texts_fault(key):
                 raise
-            del self._refusals[key]
             extraction = Extraction(model=model_id, rejected=error.message)
+        else:
+            usage = completion.usage
+            try:
+                extraction = extraction_of(text, completion, model_id)
+            except ModelAnswerInvalid as error:
+                extraction = Extraction(model=model_id, rejected=error.message)
         outcome = "extracted" if extraction.rejected is None else "rejected"
         if extraction.rejected is not None:
             log.warning("a text was read in vain", key=key, error=extraction.rejected)
@@ -172,6 +172,18 @@ class ExtractionFollower:
         records = {(SCOPE, key): extraction.model_dump_json()}
         await self._service.write(ChangeSet(records=records, audit=(audit,), fences=self._fences()))
         self.outcomes[outcome] += 1
+
+    async def _is_the_texts_fault(self, key: str) -> bool:
+        """Whether the service fails on this text time and again, and takes a word that nobody could refuse."""
+        self._refusals[key] += 1
+        if self._refusals[key] < TRIES:
+            return False
+        try:
+            await self._model.complete(PROBE, "", PROBE_TOKENS, 0.0)
+        except ModelError:
+            return False
+        del self._refusals[key]
+        return True
 
     # -- the record
 
