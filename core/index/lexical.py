@@ -231,5 +231,5 @@ class Lexical:
         """The positions of all that match, and their scores."""
         hits = self._searcher.search(query, max(self.found, 1), count=False).hits
         scores, addresses = zip(*hits, strict=True) if hits else ((), ())
-        ids = self._searcher.fast_field_values("chunk", addresses)
+        ids = self._searcher.fast_field_values("chunk", list(addresses))
         return np.array(ids, np.int64), np.array(scores, np.float32)
