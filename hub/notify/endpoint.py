@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.store.base import RecordScope
 from hub.net.breaker import Breaker, BreakerState
 from hub.notify.schedule import Clock
-from hub.sdk.contract import Notifies, Outcome
+from hub.sdk.contract import Batches, Notifies, Outcome
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -29,6 +29,11 @@ class Endpoint:
     connector: Notifies
     may_be_disabled: bool = True
     """By its own answers. Callbacks go to many hosts, so one that is gone ends its own deliveries and no more."""
+
+    @property
+    def batch(self) -> int:
+        """The most notifications that one attempt may take."""
+        return self.connector.batch if isinstance(self.connector, Batches) else 1
 
 
 class EndpointState(BaseModel):

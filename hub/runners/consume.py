@@ -14,8 +14,11 @@ from hub.runners.intake import Intake, all_refused
 from hub.runners.schedule import backoff
 from hub.sdk import Consumes, Delivery
 
-IN_FLIGHT = 64
-"""Messages that may be on their way to the commit at a time: enough to fill a group commit."""
+IN_FLIGHT = 256
+"""Messages that may be on their way to the commit at a time: enough to fill several group commits. A connector that
+hands over fewer before they are acknowledged (its prefetch) sets a lower bound."""
+LONGEST_REST = 5.0
+"""Seconds. Another try is one connection, and a queue may fill meanwhile."""
 SETTLE_SECONDS = 30.0
 """For one acknowledgement."""
 
@@ -55,7 +58,7 @@ class ConsumeRunner:
             return backoff(2)
         except NotReady as error:
             instance.failed(error)
-            return backoff(instance.status.failures, error.retry_after)
+            return max(min(backoff(instance.status.failures), LONGEST_REST), error.retry_after or 0.0)
         except AuthFailed as error:
             instance.failed(error, for_good=True)
             return 0.0
@@ -99,20 +102,20 @@ class ConsumeRunner:
         reader.cancel()
 
     async def _settle(self, delivery: Delivery) -> None:
-        """Acknowledge after the commit; reject what can never be taken."""
+        """Acknowledge after the commit. A message of which something was refused is kept whole, where it can be; one of
+        which nothing could be taken is rejected otherwise."""
         try:
             results = await self._submit(delivery)
         except Poison as poison:
-            reason = str(poison)
+            poisoned, reason = True, str(poison)
         else:
             self._instance.succeeded()
-            if not all_refused(results):
-                async with asyncio.timeout(SETTLE_SECONDS):
-                    await delivery.ack()
-                return
-            reason = next((result.error.message for result in results if result.error), "was refused")
+            poisoned = all_refused(results)
+            reason = next((each.error.message for each in results if each.error), "was refused" if poisoned else "")
+        if reason and delivery.body is not None and await self._intake.keep(delivery.body, reason):
+            poisoned = False
         async with asyncio.timeout(SETTLE_SECONDS):
-            await delivery.reject(reason)
+            await (delivery.reject(reason) if poisoned else delivery.ack())
 
     async def _submit(self, delivery: Delivery) -> list[ProcessResult]:
         """Raises StoreError, and Poison for a message that fails on every try."""

@@ -57,6 +57,10 @@ class Intake:
         named = [change.document_id for change in changes if isinstance(change, Change)]
         await self.submit([Failure(reason, document_id) for document_id in named] or [Failure(reason)])
 
+    async def keep(self, message: bytes, reason: str) -> bool:
+        """Quarantine a message as it came; False where there is no room for it. Raises StoreError."""
+        return await self._quarantine.keep(self._instance.name, message, reason)
+
     def _ready(self, changes: Iterable[Change]) -> Iterator[Change]:
         """With the instance's source where a document names none, and within the cap on content."""
         cap = self._service.options.max_content_bytes

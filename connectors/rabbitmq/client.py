@@ -1,0 +1,201 @@
+"""The broker as the connector talks to it.
+
+Connections are plain ones: the hub comes back by itself after an outage, in its own rhythm and visibly, so nothing
+here reconnects behind its back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from connectors.rabbitmq.config import ConsumeConfig, RabbitmqConfig
+from hub.sdk import AuthFailed, NotReady, Outcome
+
+if TYPE_CHECKING:
+    from aio_pika import Message
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+    from aiormq.abc import AbstractChannel as WireChannel
+
+ANSWER_SECONDS = 10.0
+"""For the broker to answer one call."""
+CLOSE_SECONDS = 3.0
+HEARTBEAT_SECONDS = 15
+"""After three that are missed, a silent connection counts as lost."""
+WATCH_SECONDS = 15.0
+"""A consumer that gets nothing for so long asks whether the broker still has it."""
+NO_ROUTE = 312  # the reply code of an unroutable message: AMQP 0-9-1, constants
+
+
+class Broker:
+    """The broker at `url`."""
+
+    def __init__(self, config: RabbitmqConfig, name: str) -> None:
+        parts = urlsplit(str(config.url))
+        self.address = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        user, password = quote(config.username, safe=""), quote(config.password.get_secret_value(), safe="")
+        options = "&".join(filter(None, [parts.query, f"heartbeat={HEARTBEAT_SECONDS}", f"name=aime-{quote(name)}"]))
+        self._url = f"{parts.scheme}://{user}:{password}@{parts.netloc}{parts.path}?{options}"
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[AbstractConnection]:
+        """A connection for as long as the block takes. Raises NotReady, AuthFailed."""
+        connection = await self.connect()
+        try:
+            yield connection
+        finally:
+            await close(connection)
+
+    async def connect(self) -> AbstractConnection:
+        """Raises NotReady, AuthFailed."""
+        from aio_pika import connect
+
+        with self.told():
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await connect(self._url)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """What goes wrong between us and the broker, as NotReady and AuthFailed with the broker's own words."""
+        from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AuthenticationError, ProbableAuthenticationError
+        from aiormq.exceptions import ChannelAccessRefused
+
+        try:
+            yield
+        except (AuthenticationError, ProbableAuthenticationError, ChannelAccessRefused) as error:
+            raise AuthFailed(f"{self.address}: {error}") from None
+        except TimeoutError:
+            raise NotReady(f"{self.address} does not answer within {ANSWER_SECONDS:g} s") from None
+        except CONNECTION_EXCEPTIONS as error:
+            raise NotReady(f"{self.address}: {str(error) or type(error).__name__}") from None
+
+
+class Consumer:
+    """Takes the messages of one queue."""
+
+    def __init__(self, broker: Broker, config: ConsumeConfig) -> None:
+        self._broker = broker
+        self._config = config
+
+    async def messages(self) -> AsyncGenerator[AbstractIncomingMessage, None]:
+        """Until closed. Those that are neither acknowledged nor rejected by then, the broker delivers again.
+
+        Raises NotReady when the connection or the consumer is lost, AuthFailed.
+        """
+        async with self._broker.connected() as connection:
+            with self._broker.told():
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    channel = await connection.channel(publisher_confirms=False)
+                    await channel.set_qos(prefetch_count=self._config.prefetch)
+                    queue = await channel.get_queue(self._config.queue)
+            arrived = await self._arrivals(channel)
+            with self._broker.told():
+                tag = await queue.consume(arrived.put, timeout=ANSWER_SECONDS)
+            try:
+                while True:
+                    found = await self._next(arrived, queue)
+                    if isinstance(found, NotReady):
+                        raise found
+                    yield found
+            finally:
+                # Before the channel closes: the broker would otherwise go on handing over what comes back from it.
+                with suppress(Exception):
+                    await queue.cancel(tag, timeout=CLOSE_SECONDS)
+
+    async def _arrivals(self, channel: AbstractChannel) -> asyncio.Queue[AbstractIncomingMessage | NotReady]:
+        """Where messages arrive, and behind them the news that no more will."""
+        arrived: asyncio.Queue[AbstractIncomingMessage | NotReady] = asyncio.Queue()
+        address, name = self._broker.address, self._config.queue
+
+        def closed(_: object, error: BaseException | None) -> None:
+            arrived.put_nowait(NotReady(f"{address}: the connection was lost: {error or 'closed by the broker'}"))
+
+        def cancelled(_: object) -> None:
+            arrived.put_nowait(NotReady(f"{address}: the broker cancelled the consumer of queue {name!r}"))
+
+        channel.close_callbacks.add(closed)
+        wire = await channel.get_underlay_channel()
+        wire.on_consumer_cancel_callbacks.add(cancelled)
+        return arrived
+
+    async def _next(
+        self, arrived: asyncio.Queue[AbstractIncomingMessage | NotReady], queue: AbstractQueue
+    ) -> AbstractIncomingMessage | NotReady:
+        while arrived.empty():
+            try:
+                async with asyncio.timeout(WATCH_SECONDS):
+                    return await arrived.get()
+            except TimeoutError:
+                await self._watch(queue)
+        return arrived.get_nowait()
+
+    async def _watch(self, queue: AbstractQueue) -> None:
+        """Raises NotReady when the broker has lost the consumer without a word, or the queue is gone."""
+        with self._broker.told():
+            found = await queue.declare(timeout=ANSWER_SECONDS)  # passive, as it was first asked for
+        if not found.consumer_count:
+            raise NotReady(f"{self._broker.address}: queue {queue.name!r} has lost its consumers")
+
+
+class Publisher:
+    """Puts messages into exchanges, on one connection that is opened when it is first needed, and after a loss."""
+
+    def __init__(self, broker: Broker, *, timeout: float) -> None:
+        self._broker = broker
+        self._timeout = timeout
+        self._connection: AbstractConnection | None = None
+        self._channel: WireChannel | None = None
+        self._opening = asyncio.Lock()
+
+    async def publish(self, message: Message, exchange: str, routing_key: str) -> Outcome:
+        """One message, and what came of it: delivered means that the broker has put it into a queue, durably."""
+        from aio_pika.exceptions import DeliveryError, PublishError
+
+        try:
+            with self._broker.told():
+                channel = await self._opened()
+                # While the broker is in a memory or disk alarm it takes nothing, and says nothing.
+                async with asyncio.timeout(self._timeout):
+                    await channel.basic_publish(
+                        message.body,
+                        exchange=exchange,
+                        routing_key=routing_key,
+                        properties=message.properties,
+                        mandatory=True,
+                    )
+        except PublishError:
+            return Outcome(
+                error=f"no queue takes it: exchange {exchange!r}, routing key {routing_key!r}", status=NO_ROUTE
+            )
+        except DeliveryError as error:
+            return Outcome(error=f"the broker refused it: {error}")
+        except (NotReady, AuthFailed) as error:
+            return Outcome(error=error.message)
+        return Outcome()
+
+    async def _opened(self) -> WireChannel:
+        """Raises NotReady, AuthFailed."""
+        async with self._opening:
+            if self._channel is not None and not self._channel.is_closed:
+                return self._channel
+            if self._connection is None or self._connection.is_closed:
+                await self.aclose()
+                self._connection = await self._broker.connect()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                # Without `on_return_raises` a message that no queue takes would look confirmed.
+                channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                self._channel = await channel.get_underlay_channel()
+            return self._channel
+
+    async def aclose(self) -> None:
+        if self._connection is not None:
+            await close(self._connection)
+
+
+async def close(connection: AbstractConnection) -> None:
+    """Whatever state it is in. A broker that no longer answers must not hold us."""
+    with suppress(Exception):
+        await asyncio.wait_for(connection.close(), CLOSE_SECONDS)
