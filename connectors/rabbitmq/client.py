@@ -7,18 +7,22 @@ here reconnects behind its back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from connectors.rabbitmq.config import ConsumeConfig, RabbitmqConfig
-from hub.sdk import AuthFailed, NotReady, Outcome
+from hub.sdk import AuthFailed, Health, NotReady, Outcome
 
 if TYPE_CHECKING:
     from aio_pika import Message
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
     from aiormq.abc import AbstractChannel as WireChannel
+
+# Whatever it finds it raises too, and the hub tells that; by itself it would write a traceback for each.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 ANSWER_SECONDS = 10.0
 """For the broker to answer one call."""
@@ -27,6 +31,8 @@ HEARTBEAT_SECONDS = 15
 """After three that are missed, a silent connection counts as lost."""
 WATCH_SECONDS = 15.0
 """A consumer that gets nothing for so long asks whether the broker still has it."""
+RETRY_SECONDS = 2.0
+"""Until another message is tried on a broker that could not be reached."""
 NO_ROUTE = 312  # the reply code of an unroutable message: AMQP 0-9-1, constants
 
 
@@ -49,13 +55,30 @@ class Broker:
         finally:
             await close(connection)
 
+    async def check(self, look: Callable[[AbstractChannel], Awaitable[str]]) -> Health:
+        """What `look` finds on a channel of its own."""
+        try:
+            async with self.connected() as connection:
+                with self.told():
+                    async with asyncio.timeout(ANSWER_SECONDS):
+                        return Health(ok=True, detail=await look(await connection.channel()))
+        except (NotReady, AuthFailed) as error:
+            return Health(ok=False, detail=error.message)
+
     async def connect(self) -> AbstractConnection:
         """Raises NotReady, AuthFailed."""
-        from aio_pika import connect
+        from aio_pika import Connection
+        from yarl import URL
 
-        with self.told():
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await connect(self._url)
+        connection = Connection(URL(self._url, encoded=True))
+        try:
+            with self.told():
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await connection.connect()
+        except BaseException:
+            await close(connection)
+            raise
+        return connection
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -157,22 +180,28 @@ class Publisher:
         try:
             with self._broker.told():
                 channel = await self._opened()
-                # While the broker is in a memory or disk alarm it takes nothing, and says nothing.
-                async with asyncio.timeout(self._timeout):
-                    await channel.basic_publish(
-                        message.body,
-                        exchange=exchange,
-                        routing_key=routing_key,
-                        properties=message.properties,
-                        mandatory=True,
-                    )
-        except PublishError:
-            return Outcome(
-                error=f"no queue takes it: exchange {exchange!r}, routing key {routing_key!r}", status=NO_ROUTE
-            )
-        except DeliveryError as error:
-            return Outcome(error=f"the broker refused it: {error}")
-        except (NotReady, AuthFailed) as error:
+                try:
+                    async with asyncio.timeout(self._timeout):
+                        await channel.basic_publish(
+                            message.body,
+                            exchange=exchange,
+                            routing_key=routing_key,
+                            properties=message.properties,
+                            mandatory=True,
+                        )
+                except PublishError:
+                    error = f"no queue takes it: exchange {exchange!r}, routing key {routing_key!r}"
+                    return Outcome(error=error, status=NO_ROUTE)
+                except DeliveryError as error:
+                    return Outcome(error=f"the broker refused it: {error}")
+                except TimeoutError:
+                    # In a memory or disk alarm the broker takes nothing, and says nothing.
+                    return Outcome(error=f"not confirmed within {self._timeout:g} s: look for an alarm of the broker")
+        except NotReady as error:
+            # An outage of the broker says nothing against the message. One that the broker has, and could not confirm
+            # any more, it gets once more, under the same id.
+            return Outcome(error=error.message, retry_after=RETRY_SECONDS, unsent=True)
+        except AuthFailed as error:
             return Outcome(error=error.message)
         return Outcome()
 
@@ -181,9 +210,8 @@ class Publisher:
         async with self._opening:
             if self._channel is not None and not self._channel.is_closed:
                 return self._channel
-            if self._connection is None or self._connection.is_closed:
-                await self.aclose()
-                self._connection = await self._broker.connect()
+            await self.aclose()
+            self._connection = await self._broker.connect()
             async with asyncio.timeout(ANSWER_SECONDS):
                 # Without `on_return_raises` a message that no queue takes would look confirmed.
                 channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr, ValidationError
 
-from connectors.rabbitmq.client import ANSWER_SECONDS, Broker, Consumer, Publisher
+from connectors.rabbitmq.client import Broker, Consumer, Publisher
 from connectors.rabbitmq.config import ConsumeConfig, NotifyConfig, RabbitmqConfig
 from connectors.rabbitmq.mapping import changes_of, document_message, notification_message
 from hub.sdk import (
@@ -29,7 +29,7 @@ from hub.sdk import (
 )
 
 if TYPE_CHECKING:
-    from aio_pika.abc import AbstractIncomingMessage
+    from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 BATCH = 64
 """Messages on their way to the broker at a time: it confirms many of them at once."""
@@ -64,12 +64,12 @@ class Inbound:
             await answer
 
     async def check(self) -> Health:
-        with self._broker.told():
-            async with self._broker.connected() as connection, asyncio.timeout(ANSWER_SECONDS):
-                channel = await connection.channel()
-                found = (await channel.get_queue(self._config.queue)).declaration_result
-        detail = f"queue {self._config.queue!r} holds {found.message_count or 0:,} messages that wait"
-        return Health(ok=True, detail=f"{detail}, and has {found.consumer_count or 0:,} consumers")
+        return await self._broker.check(self._look)
+
+    async def _look(self, channel: AbstractChannel) -> str:
+        found = (await channel.get_queue(self._config.queue)).declaration_result
+        waiting, consumers = found.message_count or 0, found.consumer_count or 0
+        return f"queue {self._config.queue!r} holds {waiting:,} waiting messages and has {consumers:,} consumers"
 
     async def aclose(self) -> None:
         """Holds nothing open: the connection belongs to `deliveries`."""
@@ -95,12 +95,13 @@ class Outbound:
         )
 
     async def check(self) -> Health:
-        with self._broker.told():
-            async with self._broker.connected() as connection, asyncio.timeout(ANSWER_SECONDS):
-                channel = await connection.channel()
-                if self._config.exchange:
-                    await channel.get_exchange(self._config.exchange)
-        return Health(ok=True, detail=f"exchange {self._config.exchange!r} is there")
+        return await self._broker.check(self._look)
+
+    async def _look(self, channel: AbstractChannel) -> str:
+        if not self._config.exchange:
+            return "takes messages"
+        await channel.get_exchange(self._config.exchange)
+        return f"exchange {self._config.exchange!r} takes messages"
 
     async def aclose(self) -> None:
         await self._publisher.aclose()

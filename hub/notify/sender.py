@@ -221,10 +221,11 @@ class Sender:
             at, started = self._clock.now(), self._clock.elapsed()
             outcomes = await self._attempt(lane, deliveries)
             duration = self._clock.elapsed() - started
+            lane.heard(outcomes)
             async with asyncio.TaskGroup() as settling:
                 for delivery, outcome in zip(deliveries, outcomes, strict=True):
                     if outcome.unsent:
-                        lane.hold(outcome.retry_after or UNSENT_REST)
+                        lane.unsent(outcome, outcome.retry_after or UNSENT_REST)
                     else:
                         settling.create_task(self._settle(lane, delivery, outcome, at, duration))
         finally:
@@ -258,14 +259,15 @@ class Sender:
         number of outcomes, has failed all of them."""
         try:
             async with asyncio.timeout(self._attempt_timeout):
-                outcomes = await lane.endpoint.connector.notify(batch)
-            if len(outcomes) != len(batch):
-                raise ValueError(f"{len(outcomes)} outcomes for {len(batch)} notifications")
+                outcomes = list(await lane.endpoint.connector.notify(batch))
         except TimeoutError:
             return [Outcome(error=f"no outcome within {self._attempt_timeout:g} s")] * len(batch)
         except Exception as error:  # noqa: BLE001  (anybody's plugin; its neighbours go on, and the log tells)
             _log.exception("notify.connector_failed", endpoint=lane.name)
             return [Outcome(error=f"the connector failed: {type(error).__name__}")] * len(batch)
+        if len(outcomes) != len(batch):
+            reason = f"the connector failed: {len(outcomes)} outcomes for {len(batch)} notifications"
+            return [Outcome(error=reason)] * len(batch)
         return outcomes
 
     async def _settle(self, lane: Lane, delivery: Delivery, outcome: Outcome, at: datetime, duration: float) -> None:

@@ -19,6 +19,7 @@ from hub.net import Network
 from hub.plugins import Plugins
 from hub.sdk import API_VERSION, ConnectorSpec, Health, Lists, Pulls
 from tests.connector_rig import LOOPBACK, Graph, context, pull, served
+from tests.rabbitmq_rig import wires
 
 PLUGINS = Plugins()
 SECRET = "whsec_" + "aGVsbG8gaGVsbG8gaGVsbG8gaGVsbG8="
@@ -77,11 +78,20 @@ async def webhook(_: Path) -> AsyncIterator[World]:
         yield World({"receive": {"secret": SECRET}, "notify": {"url": url, "secret": SECRET}})
 
 
-WORLDS = {"filesystem": folder, "feed": feed, "webhook": webhook}
+@asynccontextmanager
+async def rabbitmq(_: Path) -> AsyncIterator[World]:
+    async with wires() as broker:
+        queue = await broker.queue()
+        yield World({"url": broker.url, "consume": {"queue": queue}, "notify": {"routing_key": queue}})
+        await broker.delete(queue)
+
+
+WORLDS = {"filesystem": folder, "feed": feed, "webhook": webhook, "rabbitmq": rabbitmq}
 NOWHERE: dict[str, dict[str, Any]] = {
     "filesystem": {"path": "/no/such/folder"},
     "feed": {"url": "http://127.0.0.1:9/"},
     "webhook": {"notify": {"url": "http://127.0.0.1:9/", "secret": SECRET}},
+    "rabbitmq": {"url": "amqp://127.0.0.1:9", "consume": {"queue": "documents"}},
 }
 """Tables that are right, of systems that are not there."""
 
