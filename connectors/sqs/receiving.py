@@ -130,19 +130,18 @@ class Receiver:
             return
         for at, (message, done, tries) in enumerate(batch):
             refusal = refused.get(at)
-            if refusal is not None and not refusal.ours and tries < DELETE_TRIES:
-                self._leaving.put_nowait((message, done, tries + 1))
-                continue
-            self._held.pop(message.receipt, None)
-            if done.done():
-                continue
             if refusal is not None and not refusal.ours:
-                done.set_exception(NotReady(f"{self._queue.url}: a message is not deleted: {refusal.reason}"))
+                if tries < DELETE_TRIES:
+                    self._leaving.put_nowait((message, done, tries + 1))
+                elif not done.done():
+                    done.set_exception(NotReady(f"{self._queue.url}: a message is not deleted: {refusal.reason}"))
                 continue
             if refusal is not None:
                 # Its time was up and it was handed over anew: what is committed already is found unchanged then.
                 self._log.info("message not deleted; it comes again", reason=refusal.reason)
-            done.set_result(None)
+            self._held.pop(message.receipt, None)
+            if not done.done():
+                done.set_result(None)
 
     async def _release(self) -> None:
         messages = iter([message for message, _ in self._held.values()])
