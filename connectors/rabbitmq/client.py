@@ -42,7 +42,8 @@ class Broker:
     def __init__(self, config: RabbitmqConfig, name: str) -> None:
         parts = urlsplit(str(config.url))
         self.address = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        user, password = quote(config.username, safe=""), quote(config.password.get_secret_value(), safe="")
+        secret = config.password.get_secret_value() if config.password else "guest"
+        user, password = quote(config.username, safe=""), quote(secret, safe="")
         options = "&".join(filter(None, [parts.query, f"heartbeat={HEARTBEAT_SECONDS}", f"name=aime-{quote(name)}"]))
         self._url = f"{parts.scheme}://{user}:{password}@{parts.netloc}{parts.path}?{options}"
 

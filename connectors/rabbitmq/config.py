@@ -56,7 +56,8 @@ class RabbitmqConfig(ConnectorConfig):
     url: AmqpDsn
     """`amqp://host:5672/vhost`, or `amqps://…`; the broker's default vhost is `/%2F`, or none."""
     username: str = "guest"
-    password: SecretStr = SecretStr("guest")
+    password: SecretStr | None = None
+    """None is the broker's own `guest`, whom it lets in from its own machine alone."""
     consume: ConsumeConfig | None = None
     notify: NotifyConfig | None = None
 
