@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -68,6 +69,7 @@ class Broker:
 
     async def connect(self) -> AbstractConnection:
         """Raises NotReady, AuthFailed."""
+        await asyncio.to_thread(import_module, "aio_pika")  # takes the time of a few commits, once
         from aio_pika import Connection
         from yarl import URL
 

@@ -41,18 +41,18 @@ class Inbound:
     def __init__(self, broker: Broker, config: ConsumeConfig, context: Context) -> None:
         self._broker = broker
         self._config = config
-        self._source = context.source
+        self._context = context
         self._consumer = Consumer(broker, config)
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Raises NotReady, AuthFailed."""
         async with aclosing(self._consumer.messages()) as messages:
             async for message in messages:
-                yield self._delivery(message)
+                yield await self._delivery(message)
 
-    def _delivery(self, message: AbstractIncomingMessage) -> Delivery:
+    async def _delivery(self, message: AbstractIncomingMessage) -> Delivery:
         return Delivery(
-            changes_of(message.body, self._config, self._source),
+            await changes_of(message.body, self._config, self._context),
             ack=lambda: self._settle(message.ack()),
             # Without requeueing it goes to the queue's dead-letter exchange, if it has one.
             reject=lambda _: self._settle(message.reject(requeue=False)),

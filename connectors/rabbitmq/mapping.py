@@ -5,24 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from connectors.rabbitmq.config import ConsumeConfig
-from hub.sdk import Change, Document, Failure, InvalidDocument, InvalidInput, Notification
-from hub.sdk.payloads import body_of, changes
+from hub.sdk import Change, Context, Document, Failure, Notification
+from hub.sdk.payloads import body_of, read_message
 from hub.sdk.webhooks import Format, render
 
 if TYPE_CHECKING:
     from aio_pika import Message
 
 
-def changes_of(body: bytes, config: ConsumeConfig, source: str) -> list[Change]:
+async def changes_of(body: bytes, config: ConsumeConfig, context: Context) -> list[Change]:
     """What a message asks for; one that cannot be read is a Failure that says why."""
     if len(body) > config.max_bytes:
         return [Failure(f"the message is {len(body):,} bytes; the cap is {config.max_bytes:,} (consume.max_bytes)")]
-    try:
-        return changes(body, mapping=config.mapping, source=source)
-    except InvalidDocument as error:
-        return [Failure(error.message, error.document_id)]
-    except InvalidInput as error:
-        return [Failure(error.message)]
+    return await read_message(body, mapping=config.mapping, source=context.source, run_blocking=context.run_blocking)
 
 
 def notification_message(notification: Notification, form: Format) -> Message:

@@ -159,13 +159,11 @@ class Queue:
     async def _opened(self) -> Any:
         if self._client is not None:
             return self._client
-        from aiobotocore.config import AioConfig
-        from aiobotocore.session import get_session
-
         async with self._opening:
             if self._client is None:
-                session = get_session()
-                await self._context.run_blocking(_read_models, session)
+                session = await self._context.run_blocking(_session)
+                from aiobotocore.config import AioConfig
+
                 config = self._config
                 secret, token = config.secret_access_key, config.session_token
                 with self._told():
@@ -217,13 +215,17 @@ class Queue:
             raise NotReady(f"{self.url}: {error}") from None
 
 
-def _read_models(session: Any) -> None:
-    """Blocking: what a client is made from is JSON of some megabytes; the session keeps it."""
+def _session() -> Any:
+    """Blocking: imports botocore, and reads what a client is made from: JSON of some megabytes, which it keeps."""
+    from aiobotocore.session import get_session
+
+    session = get_session()
     loader = session.get_component("data_loader")
     for name in ("endpoints", "partitions", "sdk-default-configuration"):
         loader.load_data(name)
     for part in ("service-2", "endpoint-rule-set-1"):
         loader.load_service_model("sqs", part)
+    return session
 
 
 def _refusals(answer: Mapping[str, Any]) -> Refusals:

@@ -44,11 +44,11 @@ class Inbound:
         receiver = Receiver(self._queue, self._config, self._context.log)
         async with aclosing(receiver.messages()) as messages:
             async for message in messages:
-                yield self._delivery(message, receiver)
+                yield await self._delivery(message, receiver)
 
-    def _delivery(self, message: Message, receiver: Receiver) -> Delivery:
+    async def _delivery(self, message: Message, receiver: Receiver) -> Delivery:
         return Delivery(
-            changes_of(message.body, self._config, self._context.source),
+            await changes_of(message.body, self._config, self._context),
             ack=partial(receiver.delete, message),
             reject=lambda _: receiver.reject(message),
             body=message.body.encode() if self._config.poison == "quarantine" else None,

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from connectors.sqs.config import ConsumeConfig
-from hub.sdk import Change, Document, Failure, InvalidDocument, InvalidInput, Notification
-from hub.sdk.payloads import body_of, changes
+from hub.sdk import Change, Context, Document, Notification
+from hub.sdk.payloads import body_of, read_message
 from hub.sdk.webhooks import Format, render
 
 _GROUP = re.compile(r"[!-~]{1,128}")
@@ -31,14 +31,11 @@ class Outgoing:
         return len(self.body.encode()) + len("type") + len("String") + len(self.type)
 
 
-def changes_of(body: str, config: ConsumeConfig, source: str) -> list[Change]:
+async def changes_of(body: str, config: ConsumeConfig, context: Context) -> list[Change]:
     """What a message asks for; one that cannot be read is a Failure that says why."""
-    try:
-        return changes(body.encode(), mapping=config.mapping, source=source)
-    except InvalidDocument as error:
-        return [Failure(error.message, error.document_id)]
-    except InvalidInput as error:
-        return [Failure(error.message)]
+    return await read_message(
+        body.encode(), mapping=config.mapping, source=context.source, run_blocking=context.run_blocking
+    )
 
 
 def notification_message(notification: Notification, form: Format) -> Outgoing:

@@ -6,18 +6,20 @@ Shared by all connectors that are handed documents: whoever sends one form can s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 from pydantic import Field
 
-from core.errors import InvalidInput
+from core.errors import InvalidDocument, InvalidInput
 from core.model import Change, Delete, Document, Failure, Upsert
 from hub.sdk.fields import ConnectorConfig
 
 DELETED = "document.deleted"
 MAX_NAMED = 200
 """Characters of an id that are repeated when its document is refused."""
+SMALL_BYTES = 64 * 1024
+"""A message up to this size is read at once, within a millisecond or two."""
 _ENVELOPE = ("type", "timestamp")
 _MISSING = object()
 
@@ -57,6 +59,25 @@ def changes(body: bytes, *, mapping: MappingConfig | None, source: str) -> list[
     if mapping.documents is None:
         return [_mapped(payload, mapping, source)]
     return _each(payload, mapping.documents, lambda item: _mapped(item, mapping, source))
+
+
+async def read_message(
+    body: bytes, *, mapping: MappingConfig | None, source: str, run_blocking: Callable[..., Awaitable[list[Change]]]
+) -> list[Change]:
+    """What a queue's message asks for, as `changes` says it. What cannot be read is a Failure that says why, since nobody
+    waits for an answer. A large body is read in a thread."""
+    if len(body) > SMALL_BYTES:
+        return await run_blocking(_changes_or_failure, body, mapping, source)
+    return _changes_or_failure(body, mapping, source)
+
+
+def _changes_or_failure(body: bytes, mapping: MappingConfig | None, source: str) -> list[Change]:
+    try:
+        return changes(body, mapping=mapping, source=source)
+    except InvalidDocument as error:
+        return [Failure(error.message, error.document_id)]
+    except InvalidInput as error:
+        return [Failure(error.message)]
 
 
 def body_of(document: Document) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,7 +66,8 @@ def test_a_document_comes_out_of_the_queue_as_it_went_in(content: str) -> None:
     document = Document.parse({"document_id": "a/ü 1", "content": content, "metadata": {"source": "s", "tags": ["t"]}})
     message = document_message(document)
     assert not set(message.body) & {"\ufffe", "\uffff"}, "characters that SQS refuses"
-    assert changes_of(message.body, ConsumeConfig.model_validate(CONSUME["consume"]), "other") == [Upsert(document)]
+    consume = ConsumeConfig.model_validate(CONSUME["consume"])
+    assert asyncio.run(changes_of(message.body, consume, context())) == [Upsert(document)]
 
 
 def test_a_group_is_the_document_and_a_strange_id_has_a_group_of_its_own() -> None:
