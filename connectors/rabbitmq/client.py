@@ -34,7 +34,8 @@ WATCH_SECONDS = 15.0
 """A consumer that gets nothing for so long asks whether the broker still has it."""
 RETRY_SECONDS = 2.0
 """Until another message is tried on a broker that could not be reached."""
-NO_ROUTE = 312  # the reply code of an unroutable message: AMQP 0-9-1, constants
+NO_ROUTE, NOT_FOUND = 312, 404
+"""Reply codes of a message that no queue takes, and of an exchange that is not there (AMQP 0-9-1, constants)."""
 
 
 class Broker:
@@ -178,7 +179,7 @@ class Publisher:
 
     async def publish(self, message: Message, exchange: str, routing_key: str) -> Outcome:
         """One message, and what came of it: delivered means that the broker has put it into a queue, durably."""
-        from aio_pika.exceptions import DeliveryError, PublishError
+        from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 
         try:
             with self._broker.told():
@@ -195,6 +196,8 @@ class Publisher:
                 except PublishError:
                     error = f"no queue takes it: exchange {exchange!r}, routing key {routing_key!r}"
                     return Outcome(error=error, status=NO_ROUTE)
+                except ChannelNotFoundEntity as error:
+                    return Outcome(error=f"{self._broker.address}: {error}", status=NOT_FOUND)
                 except DeliveryError as error:
                     return Outcome(error=f"the broker refused it: {error}")
                 except TimeoutError:
