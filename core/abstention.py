@@ -65,7 +65,7 @@ async def ask_twice(
 
 async def settle(service: GraphService) -> None:
     """Wait for the index: a corpus that was just read in takes it longer than a question waits."""
-    while not await service.ready():  # noqa: ASYNC110  the service tells its state, and no event
+    while service.index_version < await service.head():  # noqa: ASYNC110  the service tells its state, and no event
         await asyncio.sleep(0.02)
 
 

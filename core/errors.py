@@ -143,6 +143,12 @@ class CommitConflict(StoreError):
         super().__init__(f"{len(document_ids)} document(s) changed while they were being prepared")
 
 
+class LeaseLost(StoreError):
+    """What was to be written belongs to whoever holds a lease, and that is another node by now. Nothing was written."""
+
+    code = "lease_lost"
+
+
 class GraphServerError(AimeError):
     """A Gremlin server, Neptune or another, refused or failed a traversal. Sending it again changes nothing."""
 

@@ -67,6 +67,8 @@ class Reader:
         self._index: Index | None = None
         self._prepared = False
         """Whether the index has done, since it was opened, what the first question would wait for."""
+        self._opened_at = 0
+        """The graph version then."""
         self._floor = 0
         self._broken = False
         self._failures = 0
@@ -99,10 +101,15 @@ class Reader:
         return Edition(self._floor, self.version)
 
     @property
+    def ready(self) -> bool:
+        """The index has applied what the log held when it was opened, and no question waits for it to be prepared.
+        Others may go on committing faster than it follows."""
+        return self._index is not None and self._prepared and not self._broken
+
+    @property
     def caught_up(self) -> bool:
-        """It has applied the whole log, and no question waits for it to be opened."""
-        opened = self._index is not None and self._prepared and not self._broken
-        return opened and self.version >= self._writer.head
+        """It has applied the whole log, too."""
+        return self.ready and self.version >= self._writer.head
 
     async def reach(self, version: int, timeout: float) -> None:
         """Wait until the index has applied `version`. Raises VersionTimeout, or the StoreError that keeps it back."""
@@ -204,11 +211,11 @@ class Reader:
             fresh = await self._open(floor)
             await self._run(self._sweep, floor)
             self._index, self._floor, self._prepared = fresh, floor, False
+            self._opened_at = self._writer.head
         while await self._feed(self._index, self._floor):
             self._applied.beat()
-        if not self._prepared:
-            await self._on_index(Index.prepare, self._index, LONG_CHUNKS)
-            self._prepared = True
+            await self._prepare(self._index)
+        await self._prepare(self._index)
         if floor != self._floor:
             await self._exchange(self._index, floor)
         await self._on_index(Index.flush, self._index)
@@ -216,6 +223,11 @@ class Reader:
         self._trouble = None
         self._failures = 0
         self._applied.beat()
+
+    async def _prepare(self, index: Index) -> None:
+        if not self._prepared and index.version >= self._opened_at:
+            await self._on_index(Index.prepare, index, LONG_CHUNKS)
+            self._prepared = True
 
     async def _exchange(self, old: Index, floor: int) -> None:
         """Replace an index that was begun at a lower floor. It answers, and is fed, until the new one is there."""

@@ -410,7 +410,12 @@ class GraphService:
     # -- state
 
     async def head(self) -> int:
-        """The graph version."""
+        """The graph version, as far as this process has heard."""
+        return self._writer.head
+
+    async def refresh(self) -> int:
+        """The graph version, as a store that is shared says now. Raises StoreError."""
+        await self._writer.refresh()
         return self._writer.head
 
     async def version_at(self, moment: datetime) -> int:
@@ -418,8 +423,8 @@ class GraphService:
         return await self.store.version_at(moment)
 
     async def ready(self) -> bool:
-        """Whether the index has caught up with the log."""
-        return self._reader.caught_up and not self._writer.stopped
+        """Whether the index has caught up with the log as it was at the start, and documents are taken."""
+        return self._reader.ready and not self._writer.stopped
 
     @property
     def index_version(self) -> int:

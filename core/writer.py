@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
-from core.errors import CommitConflict, QueueFull, StoreError, StoreUnavailable
+from core.errors import CommitConflict, LeaseLost, QueueFull, StoreError, StoreUnavailable
 from core.model import (
     Change,
     Document,
@@ -263,11 +263,9 @@ class Writer:
         no other along."""
         try:
             await self._commit(await preparing)
-        except StoreError as error:
-            log.warning("commit failed", error=str(error), submissions=len(group))
-            self._fail(group, error)
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the others; `_fail` logs it
-            if len(group) > 1:
+            of_one = isinstance(error, LeaseLost) or not isinstance(error, StoreError)
+            if of_one and len(group) > 1:
                 for submission in group:
                     await self._finish([submission], self._prepare([submission]))
             else:
@@ -310,6 +308,7 @@ class Writer:
     def _fail(self, group: Sequence[Submission], error: BaseException) -> None:
         """Nothing of the group is written. Whoever submitted learns why, and may submit again."""
         if isinstance(error, StoreError):
+            log.warning("commit failed", error=str(error), submissions=len(group))
             reason = error
         elif isinstance(error, Exception):
             log.error("a submission could not be written", exc_info=error)

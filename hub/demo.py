@@ -36,7 +36,7 @@ SECRET_VARIABLE = "DEMO_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable, 
 
 QUESTIONS = (
     ("What does the del statement do?", "python-help"),
-    ("How does a command find the running hub?", "aime-docs"),
+    ("How are webhooks signed?", "aime-docs"),
 )
 
 console = Console(highlight=False)

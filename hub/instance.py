@@ -17,6 +17,7 @@ from core.pulse import Pulse
 from core.service import GraphService
 from core.store.base import AuditRecord
 from hub.config import InstanceSettings
+from hub.leases import Lease
 from hub.sdk import (
     Answers,
     Connector,
@@ -123,6 +124,8 @@ class Instance:
         self.problem = problem
         self.answering = _answering(settings, connector)
         """What answers `POST /ask/NAME`."""
+        self.lease: Lease | None = None
+        """Of a pulling one: the node that holds it drives it."""
         self.log: structlog.stdlib.BoundLogger = (
             context.log if context else structlog.get_logger("hub.connector").bind(connector=self.name, kind=self.kind)
         )

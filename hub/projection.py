@@ -11,6 +11,7 @@ import structlog
 
 from core.errors import AimeError, ConfigError, StoreError
 from core.service import GraphService
+from core.store.base import Fences
 from hub.config import ProjectionSettings
 from hub.runners.schedule import backoff
 
@@ -45,11 +46,12 @@ def graph_client(settings: ProjectionSettings) -> NeptuneClient:
 class ProjectionRunner:
     """Follows the log into the graph server until `stop`. Making one raises ConfigError where the extra is missing."""
 
-    def __init__(self, service: GraphService, settings: ProjectionSettings) -> None:
+    def __init__(self, service: GraphService, settings: ProjectionSettings, *, fences: Fences = tuple) -> None:
         self.error: str | None = None
         """Why the last step failed; None while it works."""
         self._service = service
         self._settings = settings
+        self._fences = fences
         self._projection: Projection | None = None
         self._stopping = asyncio.Event()
         require_extra()
@@ -68,7 +70,8 @@ class ProjectionRunner:
         from core.projection.projection import Projection
 
         async with graph_client(self._settings) as client:
-            projection = Projection(self._service, GremlinGraph(client), with_chunks=self._settings.chunks)
+            graph = GremlinGraph(client)
+            projection = Projection(self._service, graph, with_chunks=self._settings.chunks, fences=self._fences)
             self._projection = projection
             following = asyncio.create_task(self._follow(projection), name="projection: following")
             stopping = asyncio.create_task(self._stopping.wait(), name="projection: stopping")

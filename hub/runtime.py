@@ -7,19 +7,23 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 import structlog
 
-from core.errors import Busy, NotFound, StoreError
+from core.errors import Busy, InvalidInput, NotFound, StoreError
 from core.model import ProcessResult
 from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet
+from hub.acts import Acts
 from hub.asking import Asking
 from hub.assembly import Assembly, edited, notify_options
 from hub.config import Config
+from hub.history import collect_history
 from hub.instance import Instance, InstanceState, InstanceStatus, RunReport
+from hub.leases import Lease, Leases
 from hub.net import Network
 from hub.notify import CALLBACK, Callbacks, Dispatcher, Endpoint
 from hub.plugins import Plugins
@@ -45,7 +49,6 @@ __all__ = ["Hub", "Instance", "InstanceState", "InstanceStatus", "RunReport"]
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
-GC_SECONDS = 3600.0
 RESERVE_SECONDS = 6.0
 """Of the time for a stop, at most a quarter: for cutting off, closing connectors, and closing the store afterwards."""
 
@@ -60,6 +63,8 @@ class Running:
 
     instance: Instance
     pull: PullRunner | None = None
+    lease: Lease | None = None
+    """Under which it pulls."""
     receive: ReceiveRunner | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -88,13 +93,25 @@ class Hub:
         self.service = service
         self.plugins = plugins or Plugins()
         self.network = network or Network()
-        self.dispatcher = Dispatcher(service)
+        self.leases = Leases(service.store)
+        self._acts = Acts(service, self.leases.node)
+        self._notifying = self.leases.want("notifications")
+        self.dispatcher = Dispatcher(service, fences=self._notifying.fences, by=self._acts.by)
+        self._projecting = self.leases.want("projection")
         self.projection: ProjectionRunner | None = None
         if config.projection is not None and drive is None:
-            self.projection = ProjectionRunner(service, config.projection)
+            self.projection = ProjectionRunner(service, config.projection, fences=self._projecting.fences)
         self.quarantine = Quarantine(service)
         self.asking = Asking(service, self.answering)
-        self.journal = JournalWorker(service, self.quarantine, self.asking, now=now, written=self.dispatcher.wake)
+        self._journalling = self.leases.want("journal")
+        self.journal = JournalWorker(
+            service,
+            self.quarantine,
+            self.asking,
+            now=now,
+            written=self.dispatcher.wake,
+            fences=self._journalling.fences,
+        )
         self._now = now
         self._drives = drive
         self._running: dict[str, Running] = {}
@@ -127,19 +144,27 @@ class Hub:
             stack.callback(self._assembly.close)
             await stack.enter_async_context(self.network)
             await self.quarantine.open()
+            await self._acts.open()
+            await stack.enter_async_context(self.leases)
             self._running = {name: Running(self._assembly.create(parts)) for name, parts in configured.items()}
             self._restore_pauses(await self._paused())
             await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
-            await self.dispatcher.start()
+            if self._notifying.held:
+                await self.dispatcher.start()
             await stack.enter_async_context(self._supervisor)
             self._stack = stack.pop_all()
         for running in self._running.values():
             self._drive(running)
-        self._supervisor.start("notifications", self.dispatcher.run)
-        self._supervisor.start("journal", self.journal.run)
-        self._supervisor.start("history", self._collect_history)
+        self._supervisor.start("notifications", partial(self._notifying.guard, self.dispatcher.run))
+        self._supervisor.start("journal", partial(self._journalling.guard, self.journal.run))
+        collecting = partial(
+            collect_history, self.service, self._supervisor, keep=self.config.hub.keep_history, now=self._now
+        )
+        self._supervisor.start("history", collecting)
         if self.projection is not None:
-            self._supervisor.start("projection", self.projection.run)
+            self._supervisor.start("projection", partial(self._projecting.guard, self.projection.run))
+        if self.service.store.shared:
+            self._supervisor.start("other nodes", partial(self._acts.follow, self._supervisor, self._heed, self._look))
         if self.config.path is not None:
             self._follower = ConfigFollower(self.config.path, self.reload)
             self._supervisor.start("configuration", self._follower.run)
@@ -157,6 +182,7 @@ class Hub:
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
             self._supervisor.begin_stop()
+            self.leases.give_up()
             if self._follower is not None:
                 self._follower.stop()
             for running in self._running.values():
@@ -186,6 +212,8 @@ class Hub:
             self.dispatcher.release([running.instance.name], within=_left(deadline)),
         )
         await running.instance.aclose()
+        if running.lease is not None:
+            await self.leases.drop(running.lease)
 
     # -- what comes in from the web and the command line
 
@@ -198,25 +226,30 @@ class Hub:
         return await running.receive.receive(request, actor)
 
     async def run_now(self, name: str, *, force: bool = False, actor: str = "hub") -> asyncio.Future[RunReport]:
-        """Ask for a run of a pulling instance; the future has what it did. It begins when the run under way has ended.
-        `force` also prunes, whatever the share. Raises NotFound, InvalidInput for a paused instance, Busy."""
+        """Ask for a run of a pulling instance, on whichever node drives it; the future has what it did. It begins when
+        the run under way has ended. `force` also prunes, whatever the share. Raises NotFound, InvalidInput for a paused
+        instance, Busy, StoreError."""
         running = self._running.get(name)
-        if running is None or running.pull is None:
+        if running is None or running.pull is None or running.lease is None:
             raise NotFound(f"there is no connector {name[:64]!r} that can be run")
+        if not running.lease.held:
+            await self.leases.ask()  # it may be new, or free
+        if not running.lease.held:
+            return await self._acts.ask_for_run(running.lease, name=name, force=force, actor=actor)
         asked = running.pull.run_now(force=force)
-        self.service.audit_soon(AuditRecord(actor, "connector.run", name, {"force": force}))
+        self.service.audit_soon(AuditRecord(actor, "connector.run", name, {"force": force, **self._acts.by}))
         return asked
 
     async def pause(self, name: str, *, actor: str = "hub") -> None:
         """Let an instance take nothing more, across restarts, until it is resumed. Raises NotFound, StoreError."""
         instance = self._instance(name)
-        await self._remember(name, '{"paused": true}', AuditRecord(actor, "connector.paused", name))
+        await self._remember(name, '{"paused": true}', AuditRecord(actor, "connector.paused", name, self._acts.by))
         instance.pause()
 
     async def resume(self, name: str, *, actor: str = "hub") -> None:
         """Let a paused or failed instance work again. Raises NotFound, StoreError."""
         instance = self._instance(name)
-        await self._remember(name, None, AuditRecord(actor, "connector.resumed", name))
+        await self._remember(name, None, AuditRecord(actor, "connector.resumed", name, self._acts.by))
         instance.resume()
 
     async def check(self, name: str) -> Health:
@@ -299,8 +332,10 @@ class Hub:
         if isinstance(connector, Receives):
             running.receive = ReceiveRunner(instance, connector, intake)
         if drives(instance):
-            running.pull = PullRunner(instance, self.service, intake)
-            running.tasks.append(self._supervisor.start(instance.name, running.pull.run))
+            running.lease = instance.lease = self.leases.want(f"connector {instance.name}")
+            alone = Intake(instance, self.service, self.quarantine, fences=running.lease.fences)
+            running.pull = PullRunner(instance, self.service, alone)
+            running.tasks.append(self._supervisor.start(instance.name, partial(running.lease.guard, running.pull.run)))
         if isinstance(connector, Consumes):
             running.tasks.append(self._supervisor.start(instance.name, ConsumeRunner(instance, connector, intake).run))
         if not running.tasks and not instance.halted:
@@ -327,18 +362,34 @@ class Hub:
         """Instances whose connector could not be made; what they asked to be told is kept for them."""
         return [name for name, running in self._running.items() if running.instance.connector is None]
 
-    # -- housekeeping
+    # -- other nodes
 
-    async def _collect_history(self) -> None:
-        """Every hour, drop the versions that nobody may ask for any more."""
-        while not self._supervisor.stopping:
-            try:
-                before = await self.service.store.version_at(self._now() - self.config.hub.keep_history)
-                if before > await self.service.store.floor():
-                    log.info("history collected", before=before, documents=await self.service.gc(before))
-            except StoreError as error:
-                log.warning("history not collected", error=error.message)
-            await self._supervisor.pause(GC_SECONDS)
+    async def _look(self) -> None:
+        """For what other nodes did, or left to do, that no act tells of."""
+        self.journal.arrived()
+        await self.dispatcher.refresh()
+
+    async def _heed(self, act: AuditRecord) -> None:
+        """Do what an admin told another node."""
+        running = self._running.get(act.subject)
+        match act.action:
+            case "endpoint.disabled" | "endpoint.enabled":
+                await self.dispatcher.heed(act)
+            case "connector.paused" if running is not None:
+                running.instance.pause()
+            case "connector.resumed" if running is not None:
+                running.instance.resume()
+            case "connector.run" if running is not None and running.pull and running.lease and running.lease.held:
+                await self._run_for(act, running.pull)
+
+    async def _run_for(self, act: AuditRecord, pull: PullRunner) -> None:
+        """A run that another node was asked for."""
+        try:
+            asked = pull.run_now(force=bool(act.detail.get("force")))
+        except (Busy, InvalidInput) as error:
+            self._acts.tell_of_run(act, RunReport(error=error.message))
+        else:
+            asked.add_done_callback(lambda done: self._acts.tell_of_run(act, done.result()))
 
     # -- within
 

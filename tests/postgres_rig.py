@@ -139,7 +139,7 @@ async def own_server() -> AsyncIterator[OwnServer]:
 
 
 class Wire:
-    """A TCP line to a server that a test may cut. `watch` sees what the client sends, before it goes on, and says
+    """A TCP line to a server that a test may cut, or let fall silent. `watch` sees what the client sends, and says
     whether the line is cut there ("before"), once the server has answered it ("after"), or not (None)."""
 
     def __init__(self, port: int) -> None:
@@ -148,6 +148,16 @@ class Wire:
         self._lines: set[asyncio.StreamWriter] = set()
         self.watch: Callable[[bytes], str | None] = lambda _sent: None
         self.port = lasting_port()
+        self._speaking = asyncio.Event()
+        self._speaking.set()
+
+    def fall_silent(self) -> None:
+        """Nothing arrives any more, on either side, and nobody is told: a cable is unplugged."""
+        self._speaking.clear()
+
+    def speak(self) -> None:
+        """What was sent meanwhile arrives."""
+        self._speaking.set()
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -160,11 +170,13 @@ class Wire:
             line.transport.abort()
 
     async def _serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        await self._speaking.wait()
         server, forth = await asyncio.open_connection("127.0.0.1", self._to)
         self._lines |= {back, forth}
         answering = asyncio.create_task(self._pipe(server, back))
         try:
             while sent := await client.read(65536):
+                await self._speaking.wait()
                 cut = self.watch(sent)
                 if cut == "before":
                     break
@@ -186,5 +198,6 @@ class Wire:
     async def _pipe(self, server: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while answer := await server.read(65536):
+                await self._speaking.wait()
                 back.write(answer)
         back.transport.abort()

@@ -267,15 +267,18 @@ def _said(evidence: Evidence) -> float:
 
 def _is_said(evidence: Evidence, margin: float) -> bool:
     """Whether a sentence, with what stands over it, holds every word of the question: in the best document, which
-    stands out, or in all that a small store has. Or a row of a table is about nothing else."""
+    stands out, or in all that a small store has. Or one in each passage that was found holds them by itself, or a row
+    of a table is about nothing else."""
     if any(sentence.kind is Kind.ROW and _is_row_of(evidence, sentence) for sentence in evidence.telling):
         return True
     if len(evidence.terms) < _SAID_WORDS:
         return False
-    saying = {sentence.passage.document_id for sentence in evidence.telling if _says_all(evidence, sentence)}
-    if len(evidence.passages) < PASSAGES and saying.issuperset(p.document_id for p in evidence.passages):
+    saying = [sentence for sentence in evidence.telling if _says_all(evidence, sentence)]
+    if margin >= _STANDS_OUT and any(sentence.passage.document_id in evidence.same for sentence in saying):
         return True
-    return margin >= _STANDS_OUT and not evidence.same.isdisjoint(saying)
+    if len(evidence.passages) < PASSAGES:
+        return {s.passage.document_id for s in saying}.issuperset(p.document_id for p in evidence.passages)
+    return len({s.passage.rank for s in saying if evidence.asked <= s.own}) == PASSAGES
 
 
 def _is_row_of(evidence: Evidence, row: Sentence) -> bool:

@@ -20,7 +20,7 @@ from core.model import StoredDocument
 from core.projection.elements import Elements
 from core.projection.gremlin import GremlinGraph
 from core.service import GraphService
-from core.store.base import ChangeSet, RecordScope
+from core.store.base import ChangeSet, Fences, RecordScope
 
 PAGE = 64
 """Log entries in a step, and documents read at a time in a rebuild."""
@@ -51,10 +51,13 @@ class Projection:
     Every method raises what `GremlinGraph` and the store raise; whatever was half done then is done at the next call.
     """
 
-    def __init__(self, service: GraphService, graph: GremlinGraph, *, with_chunks: bool = True) -> None:
+    def __init__(
+        self, service: GraphService, graph: GremlinGraph, *, with_chunks: bool = True, fences: Fences = tuple
+    ) -> None:
         self._service = service
         self._graph = graph
         self._with_chunks = with_chunks
+        self._fences = fences
         self._cursor: Cursor | None = None
         self.rebuilds = 0
         """How often all was written anew since the start."""
@@ -166,5 +169,5 @@ class Projection:
         return Cursor.model_validate_json(stored) if stored is not None else None
 
     async def _write(self, cursor: Cursor) -> None:
-        await self._service.write(ChangeSet(records={CURSOR: cursor.model_dump_json()}))
+        await self._service.write(ChangeSet(records={CURSOR: cursor.model_dump_json()}, fences=self._fences()))
         self._cursor = cursor

@@ -7,7 +7,7 @@ plain; search lives in `core.index`, which follows the log.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -144,9 +144,19 @@ class StoredAuditRecord:
     record: AuditRecord
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Holding:
+    """Who holds a lease, a right that one process has at a time. `number` grows each time it goes to another."""
+
+    name: str
+    holder: str
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """What one transaction writes. `records` maps (scope, key) to a JSON text, or to None to remove it."""
+    """What one transaction writes. `records` maps (scope, key) to a JSON text, or to None to remove it. `fences` are
+    leases under which it is written: once one of them has gone to another, nothing of it is."""
 
     changes: tuple[PreparedChange, ...] = ()
     records: Mapping[tuple[RecordScope, str], str | None] = field(default_factory=dict)
@@ -157,6 +167,11 @@ class ChangeSet:
     replays: tuple[str, ...] = ()
     """Ids of deliveries to be sent again: pending, due now, attempts counted from nought."""
     audit: tuple[AuditRecord, ...] = ()
+    fences: tuple[Holding, ...] = ()
+
+
+Fences = Callable[[], tuple[Holding, ...]]
+"""What a part of the hub writes under: its leases, or nothing (`tuple`). Raises LeaseLost."""
 
 
 class Store(Protocol):
@@ -205,7 +220,19 @@ class Store(Protocol):
 
     async def commit(self, group: Sequence[ChangeSet]) -> list[list[LogEntry]]:
         """Write the whole group in one fsynced transaction; for each set, the log entries of its changes, as `changes`
-        with `content` would read them. A document may occur once in a group. Raises CommitConflict."""
+        with `content` would read them. A document may occur once in a group. Raises CommitConflict, LeaseLost."""
+        ...
+
+    # -- leases
+
+    async def lease(self, names: Collection[str], holder: str, seconds: float) -> dict[str, Holding]:
+        """Take those of these leases that nobody holds, and renew those that are `holder`'s, so that nobody else gets
+        them for so long, by the store's clock; who holds each of them now. An embedded store has one user, who holds
+        what is asked for. Once this has returned, no commit of the holder before is under way."""
+        ...
+
+    async def release(self, names: Collection[str], holder: str) -> None:
+        """Let others have those of these leases that are `holder`'s."""
         ...
 
     # -- the graph
@@ -302,6 +329,7 @@ class Store(Protocol):
         """Newest first; `before` is a sequence, for paging."""
         ...
 
-    async def trail(self, after: int, limit: int) -> list[StoredAuditRecord]:
-        """The audit trail past the sequence `after`, in order: what notifications follow."""
+    async def trail(self, after: int, limit: int, *, actions: Collection[str] | None = None) -> list[StoredAuditRecord]:
+        """The audit trail past the sequence `after`, in order, or what it says of these actions: what notifications,
+        and other nodes, follow."""
         ...

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from uuid import uuid4
 
 import structlog
+from pydantic import JsonValue
 
 from core.errors import NotFound, StoreError
 from core.service import GraphService
-from core.store.base import AuditRecord, ChangeSet
+from core.store.base import AuditRecord, ChangeSet, Fences
 from hub.notify.endpoint import BreakerFactory, Endpoint, EndpointHealth, Lane
 from hub.notify.follower import Follower
 from hub.notify.schedule import Clock, RetrySchedule
@@ -50,12 +51,16 @@ class Dispatcher:
         poll: float = 1.0,
         breaker: BreakerFactory = default_breaker,
         on_attempt: AttemptObserver | None = None,
+        fences: Fences = tuple,
+        by: Mapping[str, JsonValue] | None = None,
     ) -> None:
+        """`by` goes into the detail of what admins do here."""
         self._service = service
+        self._by = by or {}
         self._endpoints = dict(endpoints or {})
         self._broken: Collection[str] = ()
         self._clock = clock or Clock()
-        self._follower = Follower(service)
+        self._follower = Follower(service, fences=fences)
         self._sender = Sender(
             service,
             schedule=schedule or RetrySchedule(),
@@ -66,6 +71,7 @@ class Dispatcher:
             poll=poll,
             breaker=breaker,
             on_attempt=on_attempt,
+            fences=fences,
         )
         self._poll = poll
         self._stopping = asyncio.Event()
@@ -74,18 +80,23 @@ class Dispatcher:
     async def start(self) -> None:
         """Read what is remembered, and fix where new endpoints begin: what is committed after this is told to them.
         Raises StoreError."""
+        await self._sender.restore()
         await self._sender.repair_times()
-        await self._serve(self._endpoints, self._broken)
+        self._follower.forget()
         self._started = True
+        await self._serve(self._endpoints, self._broken)
 
     async def run(self) -> None:
         """Starts, if `start` was not called. Returns after `stop`, once the attempts under way have ended and are
-        recorded; when cancelled, they are cut off, and made again after the next start."""
-        if not self._started:
-            await self.start()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(), name="notify: follow")
-            tasks.create_task(self._sender.run(self._stopping), name="notify: send")
+        recorded; when cancelled, they are cut off, and made again by whoever starts next."""
+        try:
+            if not self._started:
+                await self.start()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow(), name="notify: follow")
+                tasks.create_task(self._sender.run(self._stopping), name="notify: send")
+        finally:
+            self._started = False
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -97,9 +108,9 @@ class Dispatcher:
         self._sender.wake()
 
     async def set_endpoints(self, endpoints: Mapping[str, Endpoint], *, broken: Collection[str] = ()) -> None:
-        """Replace the endpoints, after a reload. One that is new begins at the head of the trail; what is pending for
-        one that is gone waits until it is back. `broken` are configured, but cannot be sent to (a plugin that does not
-        import): they go on hearing of what they asked for before, once they are mended. Raises StoreError."""
+        """Replace the endpoints. Where it is started, one that is new begins at the head of the trail; what is pending
+        for one that is gone waits until it is back. `broken` are configured, but cannot be sent to (a plugin that does
+        not import): they go on hearing of what they asked for before, once they are mended. Raises StoreError."""
         await self._serve(endpoints, broken)
         self._endpoints = dict(endpoints)
         self._broken = broken
@@ -136,14 +147,36 @@ class Dispatcher:
         """Send nothing more to it until it is enabled. Raises NotFound, StoreError."""
         lane = self._lane(name)
         lane.disable(reason)
-        await self._sender.write(lane, audit=(AuditRecord(actor, "endpoint.disabled", name, {"reason": reason}),))
+        lane.unsaved()
+        await self._sender.write(
+            lane, audit=(AuditRecord(actor, "endpoint.disabled", name, {"reason": reason, **self._by}),)
+        )
 
     async def enable(self, name: str, *, actor: str) -> None:
         """Send again, what is pending first. Raises NotFound, StoreError."""
         lane = self._lane(name)
         lane.enable()
-        await self._sender.write(lane, audit=(AuditRecord(actor, "endpoint.enabled", name),))
+        lane.unsaved()
+        await self._sender.write(lane, audit=(AuditRecord(actor, "endpoint.enabled", name, self._by),))
         self._sender.wake()
+
+    async def heed(self, act: AuditRecord) -> None:
+        """Do what an admin told another node, which has written it down; where this one sends. Raises StoreError."""
+        if not self._started or act.subject not in self._endpoints:
+            return
+        lane = self._sender.lane(act.subject)
+        if act.action == "endpoint.enabled":
+            lane.enable()
+        else:
+            lane.disable(str(act.detail.get("reason")))
+        lane.unsaved()
+        await self._sender.write(lane)
+        self._sender.wake()
+
+    async def refresh(self) -> None:
+        """Learn how the endpoints fare, where another node sends. Raises StoreError."""
+        if not self._started:
+            await self._sender.restore()
 
     async def test(self, name: str) -> Outcome:
         """Send a notification of type `endpoint.test` now, even to a disabled endpoint, and say what came of it. It is
@@ -163,7 +196,8 @@ class Dispatcher:
 
     async def _serve(self, endpoints: Mapping[str, Endpoint], broken: Collection[str]) -> None:
         await self._sender.serve(endpoints.values())
-        await self._follower.watch(endpoints.values(), broken)
+        if self._started:
+            await self._follower.watch(endpoints.values(), broken)
 
     async def _follow(self) -> None:
         while not self._stopping.is_set():

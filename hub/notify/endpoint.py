@@ -85,19 +85,19 @@ class Lane:
     ) -> None:
         self.name = name
         self.endpoint = endpoint
-        self.state = _parse(name, stored)
+        self.state = EndpointState()
         self.in_flight = 0
         self.delivered = 0
         self.failed = 0
         self.dead = 0
         self.last_error: str | None = None
-        self._stored = stored
-        """What the store holds, as far as we know."""
         self._breaker = breaker
         self._clock = clock
         self._concurrency = concurrency
         self._held_until = 0.0
-        self._restore_pause()
+        self._stored: str | None = None
+        """What the store holds, as far as we know."""
+        self.restore(stored)
 
     # -- whether
 
@@ -172,6 +172,18 @@ class Lane:
 
     # -- what is remembered
 
+    def restore(self, stored: str | None) -> None:
+        """Be as the store says."""
+        if stored == self._stored:
+            return
+        self._stored = stored
+        self.state = _parse(self.name, stored)
+        self._held_until = 0.0
+        if self.state.not_before is not None:
+            left = self.state.not_before - self._clock.now()
+            if timedelta(0) < left <= LONGEST_PAUSE:
+                self.hold(left.total_seconds())
+
     def record(self) -> str | None:
         """The state as JSON; None when there is nothing to remember."""
         return None if self.state == EndpointState() else self.state.model_dump_json(exclude_defaults=True)
@@ -211,13 +223,6 @@ class Lane:
             failing_since=self.state.failing_since,
             paused_for=held,
         )
-
-    def _restore_pause(self) -> None:
-        if self.state.not_before is None:
-            return
-        left = self.state.not_before - self._clock.now()
-        if timedelta(0) < left <= LONGEST_PAUSE:
-            self.hold(left.total_seconds())
 
 
 def _parse(name: str, stored: str | None) -> EndpointState:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.service import GraphService
-from core.store.base import ChangeSet, NewDelivery, RecordScope, StoredAuditRecord
+from core.store.base import ChangeSet, Fences, NewDelivery, RecordScope, StoredAuditRecord
 from hub.notify.endpoint import Endpoint
 from hub.notify.events import delivery_for
 
@@ -45,11 +45,16 @@ class Follower:
     endpoint: whenever the process ends, no event is lost and none is written twice.
     """
 
-    def __init__(self, service: GraphService) -> None:
+    def __init__(self, service: GraphService, *, fences: Fences = tuple) -> None:
         self._service = service
+        self._fences = fences
         self._cursor: Cursor | None = None
         self._stored: Cursor | None = None
         self._turn = asyncio.Lock()
+
+    def forget(self) -> None:
+        """Read the cursor anew: another node may have moved it."""
+        self._cursor = None
 
     async def watch(self, endpoints: Iterable[Endpoint], broken: Collection[str] = ()) -> None:
         """From now on, make deliveries for these. One that was not there before begins at the trail's head. What the
@@ -111,7 +116,8 @@ class Follower:
 
     async def _write(self, cursor: Cursor, deliveries: tuple[NewDelivery, ...] = ()) -> None:
         if cursor != self._stored:
-            await self._service.write(ChangeSet(records={_CURSOR: cursor.model_dump_json()}, deliveries=deliveries))
+            records = {_CURSOR: cursor.model_dump_json()}
+            await self._service.write(ChangeSet(records=records, deliveries=deliveries, fences=self._fences()))
             self._stored = cursor
         self._cursor = cursor
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from core.errors import NotFound, StoreError
+from core.errors import LeaseLost, NotFound, StoreError
 from core.pulse import Pulse
 from core.service import GraphService
-from core.store.base import Attempt, AuditRecord, ChangeSet, Delivery, DeliveryState
+from core.store.base import Attempt, AuditRecord, ChangeSet, Delivery, DeliveryState, Fences, Holding
 from hub.net.breaker import Breaker
 from hub.notify.endpoint import BreakerFactory, Endpoint, EndpointHealth, Lane
 from hub.notify.events import notification_of
@@ -53,6 +53,7 @@ class Sender:
         poll: float,
         breaker: BreakerFactory,
         on_attempt: AttemptObserver | None,
+        fences: Fences,
     ) -> None:
         self._service = service
         self._schedule = schedule
@@ -63,6 +64,7 @@ class Sender:
         self._poll = poll
         self._breaker = breaker
         self._on_attempt = on_attempt
+        self._fences = fences
         self._endpoints: dict[str, Endpoint] = {}
         self._lanes: dict[str, Lane] = {}
         self._stored: dict[str, str] = {}
@@ -96,6 +98,13 @@ class Sender:
                 self.lane(name)
                 self._left.add(name)
         self.wake()
+
+    async def restore(self) -> None:
+        """Read what is remembered of each endpoint: another node may have sent since, or an admin spoken to one. Raises
+        StoreError."""
+        stored = await self._service.store.records("endpoint")
+        for name, lane in self._lanes.items():
+            lane.restore(stored.get(name))
 
     async def release(self, names: Collection[str], *, within: float) -> None:
         """Begin nothing more for these until `serve`, and wait until what is under way for them has ended, or so many
@@ -322,11 +331,13 @@ class Sender:
 
     async def _record(self, lane: Lane, attempt: Attempt, audit: tuple[AuditRecord, ...]) -> None:
         """Write the outcome, again and again until the store takes it: what was sent must not be sent once more because
-        a disk is full."""
+        a disk is full. Once another node sends, it is for that one to send it again."""
         refused = False
         while True:
             try:
-                await self.write(lane, attempts=(attempt,), audit=audit)
+                await self.write(lane, attempts=(attempt,), audit=audit, fences=self._fences())
+            except LeaseLost:
+                return
             except StoreError as error:
                 if not refused:
                     _log.warning("notify.not_recorded", delivery=attempt.delivery_id, reason=error.message)
@@ -336,11 +347,16 @@ class Sender:
                 return
 
     async def write(
-        self, lane: Lane, *, attempts: tuple[Attempt, ...] = (), audit: tuple[AuditRecord, ...] = ()
+        self,
+        lane: Lane,
+        *,
+        attempts: tuple[Attempt, ...] = (),
+        audit: tuple[AuditRecord, ...] = (),
+        fences: tuple[Holding, ...] = (),
     ) -> None:
         """Write these, and the endpoint's state where it has changed. Raises StoreError."""
         try:
-            await self._service.write(ChangeSet(records=lane.change(), attempts=attempts, audit=audit))
+            await self._service.write(ChangeSet(records=lane.change(), attempts=attempts, audit=audit, fences=fences))
         except BaseException:
             lane.unsaved()
             raise

@@ -7,7 +7,7 @@ from functools import partial
 
 from core.model import Change, Failure, ProcessResult, Status, Upsert
 from core.service import GraphService
-from core.store.base import ChangeSet
+from core.store.base import ChangeSet, Fences
 from hub.instance import Instance
 from hub.quarantine import Quarantine
 
@@ -19,17 +19,21 @@ last piece."""
 class Intake:
     """The way from one instance into the core."""
 
-    def __init__(self, instance: Instance, service: GraphService, quarantine: Quarantine) -> None:
+    def __init__(
+        self, instance: Instance, service: GraphService, quarantine: Quarantine, *, fences: Fences = tuple
+    ) -> None:
         self._instance = instance
         self._service = service
         self._quarantine = quarantine
+        self._fences = fences
 
     async def submit(
         self, changes: Sequence[Change], *, actor: str | None = None, also: ChangeSet | None = None, wait: bool = True
     ) -> list[ProcessResult]:
         """Commit the changes; `also` stands in the transaction of the last of them. Refused documents are set aside.
 
-        Raises StoreError, and Busy when `wait` is false and there is no room.
+        Raises StoreError (LeaseLost, where another node drives the instance by now), and Busy when `wait` is false and
+        there is no room.
         """
         name = self._instance.name
         pieces = [changes[at : at + PIECE] for at in range(0, len(changes), PIECE)] or [changes]
@@ -43,7 +47,10 @@ class Intake:
                 origin=name,
                 actor=actor or name,
                 also=ChangeSet(
-                    records={**records, **rest.records}, journal_done=rest.journal_done, deliveries=rest.deliveries
+                    records={**records, **rest.records},
+                    journal_done=rest.journal_done,
+                    deliveries=rest.deliveries,
+                    fences=self._fences(),
                 ),
                 wait=wait,
                 refused=partial(self._quarantine.refused, name),

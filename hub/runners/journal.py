@@ -19,7 +19,7 @@ from core.errors import AimeError, InvalidDocument, InvalidInput, NotFound, Stor
 from core.model import Document, Problem, ProcessResult, Status, Upsert
 from core.pulse import Pulse
 from core.service import GraphService
-from core.store.base import AuditRecord, ChangeSet, JournalItem
+from core.store.base import AuditRecord, ChangeSet, Fences, JournalItem
 from core.wording import first_mistake
 from hub.asking import Asking
 from hub.callbacks import Callback, CallbackAsk, CallbackQuery, JournalStatus
@@ -50,6 +50,7 @@ class JournalWorker:
         *,
         now: Callable[[], datetime],
         written: Callable[[], None],
+        fences: Fences = tuple,
     ) -> None:
         """`written` is called when deliveries were written."""
         self._service = service
@@ -57,6 +58,7 @@ class JournalWorker:
         self._asking = asking
         self._now = now
         self._written = written
+        self._fences = fences
         self._changed = Pulse()
         self._busy: dict[str, str] = {}
         """The ids of the items under way, and what each is about."""
@@ -150,7 +152,8 @@ class JournalWorker:
             return
         id_ = document.document_id
         own = await self._own_status(id_, item)
-        cleared = ChangeSet(journal_done=(item.id,), records={own: None} if own else {})
+        records: Records = {own: None} if own else {}
+        cleared = ChangeSet(journal_done=(item.id,), records=records, fences=self._fences())
 
         def refused(result: ProcessResult) -> ChangeSet:
             problem = result.error or Problem(code=InvalidDocument.code, message="was refused")
@@ -213,7 +216,8 @@ class JournalWorker:
 
     async def _answer(self, item: JournalItem, ask: Callback, carried: Mapping[str, Any]) -> None:
         delivery = callback_delivery(item.id, ask.callback_url, carried, now=self._now())
-        await self._service.write(ChangeSet(journal_done=(item.id,), deliveries=(delivery,)))
+        done = ChangeSet(journal_done=(item.id,), deliveries=(delivery,), fences=self._fences())
+        await self._service.write(done)
         self._written()
 
     # -- what cannot be done
@@ -231,7 +235,8 @@ class JournalWorker:
             records = dict(self._quarantine.dead_letter(ORIGIN, subject, problem.message, item.payload))
         detail = {"status": "rejected", "origin": ORIGIN, **problem.model_dump(mode="json")}
         audit = AuditRecord(item.actor, f"{item.kind}.rejected", subject=subject, detail=detail)
-        await self._service.write(ChangeSet(journal_done=(item.id,), records=records, audit=(audit,)))
+        done = ChangeSet(journal_done=(item.id,), records=records, audit=(audit,), fences=self._fences())
+        await self._service.write(done)
 
 
 def _question(item: JournalItem) -> Callback | None:

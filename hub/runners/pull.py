@@ -77,20 +77,23 @@ class PullRunner:
         return asked
 
     async def run(self) -> None:
-        """Until the instance is stopped."""
-        if not self._schedule.at_once:
-            self._rest(self._schedule.delay())
+        """Until the instance is stopped, or cut off."""
+        self._begin_after(0.0 if self._schedule.at_once else self._schedule.delay())
         try:
             while (turn := await self._next_turn()) is not None:
                 self._instance.running()
-                report = RunReport()
-                delay = await self._attempt(report, force=turn.force)
-                turn.answer(report)
-                if not self._instance.halted:
-                    self._rest(delay)
+                report = RunReport(error="was cut off")
+                try:
+                    delay = await self._attempt(report, force=turn.force)
+                finally:
+                    turn.answer(report)
+                self._begin_after(delay)
         finally:
             for turn in self._asked:
                 turn.answer(RunReport(error="the connector was stopped"))
+            self._asked.clear()
+            if not self._instance.halted:
+                self._instance.waiting(None)
 
     # -- one run
 
@@ -103,6 +106,7 @@ class PullRunner:
                 report.error = "was stopped before it had read everything"
                 return 0.0
             await self._pruner.run_if_due(report, force=force)
+            report.error = None
         except StoreError as error:
             report.error = describe(error)
             instance.stumbled(error)
@@ -194,9 +198,10 @@ class PullRunner:
 
     # -- between runs
 
-    def _rest(self, seconds: float) -> None:
+    def _begin_after(self, seconds: float) -> None:
         self._due = asyncio.get_running_loop().time() + seconds
-        self._instance.waiting(self._instance.now() + timedelta(seconds=seconds))
+        if not self._instance.halted:
+            self._instance.waiting(self._instance.now() + timedelta(seconds=seconds))
 
     async def _next_turn(self) -> Turn | None:
         """The next run, once it is due or asked for; None when the instance is stopping."""

@@ -64,8 +64,8 @@ def changes(body: bytes, *, mapping: MappingConfig | None, source: str) -> list[
 async def read_message(
     body: bytes, *, mapping: MappingConfig | None, source: str, run_blocking: Callable[..., Awaitable[list[Change]]]
 ) -> list[Change]:
-    """What a queue's message asks for, as `changes` says it. Nobody waits for an answer: what cannot be read is a Failure
-    that says why. A large body is read in a thread."""
+    """What a queue's message asks for, as `changes` says it. Nobody waits for an answer, so what cannot be read is a
+    Failure that says why. A large body is read in a thread."""
     if len(body) > SMALL_BYTES:
         return await run_blocking(_changes_or_failure, body, mapping, source)
     return _changes_or_failure(body, mapping, source)

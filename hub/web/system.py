@@ -14,6 +14,8 @@ from hub.web.routes import JSON, Call, Reply, Route, reply
 
 TAG = "System"
 HTML = "text/html"
+STORE_SECONDS = 3.0
+"""How long a probe waits for the store."""
 METRICS_MEDIA = CONTENT_TYPE_LATEST.partition(";")[0]
 
 
@@ -37,10 +39,15 @@ async def healthz(_call: Call) -> web.StreamResponse:
 async def readyz(call: Call) -> web.StreamResponse:
     if call.ending:
         raise Busy("the hub is shutting down", retry_after=5)
-    if not call.site.ready and not await call.service.ready():
-        raise Busy("the index is catching up with the log", retry_after=1)
+    try:
+        async with asyncio.timeout(STORE_SECONDS):
+            head = await call.service.refresh()
+            if not call.site.ready and not await call.service.ready():
+                raise Busy("the index is catching up with the log", retry_after=1)
+    except TimeoutError:
+        raise Busy("the store does not answer", retry_after=1) from None
     call.site.ready = True
-    return reply(Readiness(graph_version=await call.service.head()))
+    return reply(Readiness(graph_version=head))
 
 
 async def metrics(call: Call) -> web.StreamResponse:

@@ -20,6 +20,7 @@ from standardwebhooks import Webhook
 
 from core.store.sqlite import SqliteStore
 from core.store.sqlite.lock import read_holder
+from tests.postgres_rig import lasting_port
 
 BYTECODE = Path(__file__).parents[2] / "build" / "test-bytecode"
 AIME = str(Path(sys.executable).with_name("aime"))
@@ -49,8 +50,8 @@ async def until(look: Callable[[], bool | Awaitable[bool]], *, within: float, wh
 class HubProcess:
     """`aime run` with `folder/plugins.toml`. Start it again after a kill: it is the same hub.
 
-    `store` is `folder/aime.db` unless given. `wrapper` is a command that ends by executing its arguments, such as one
-    that mounts a disk which only the hub sees.
+    `store` is `folder/aime.db` unless given, or unless `database` is the URL of a shared one. `wrapper` is a command
+    that ends by executing its arguments, such as one that mounts a disk which only the hub sees.
     """
 
     def __init__(
@@ -60,16 +61,19 @@ class HubProcess:
         session: aiohttp.ClientSession,
         *,
         store: Path | None = None,
+        database: str | None = None,
         wrapper: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.store = store or folder / "aime.db"
+        self.store_url = database or f"sqlite:{self.store}"
         self.log = folder / "hub.log"
         self.up = asyncio.Event()
         """Set while the hub takes work."""
         self._session = session
         self._wrapper = wrapper
-        self._url = ""
+        self._shared = database is not None
+        self._url = f"http://127.0.0.1:{lasting_port()}" if self._shared else ""
         self._process: asyncio.subprocess.Process | None = None
         folder.mkdir(exist_ok=True)
         self.config = folder / "plugins.toml"
@@ -82,8 +86,9 @@ class HubProcess:
 
     async def launch(self, *options: str) -> None:
         """Start, and wait for nothing."""
-        command = [*self._wrapper, AIME, "run", "--config", str(self.config), "--store", f"sqlite:{self.store}"]
-        listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")
+        command = [*self._wrapper, AIME, "run", "--config", str(self.config), "--store", self.store_url]
+        address = self._url.removeprefix("http://") if self._shared else "127.0.0.1:0"
+        listen = () if "--listen" in options else ("--listen", address)
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -102,10 +107,11 @@ class HubProcess:
 
     async def _is_ready(self) -> bool:
         assert self.process.returncode is None, f"the hub ended with {self.process.returncode}:\n{self.last_words}"
-        holder = read_holder(self.seen(self.store))
-        if holder is None or holder.pid != self.pid or holder.url is None:
-            return False
-        self._url = holder.url
+        if not self._shared:
+            holder = read_holder(self.seen(self.store))
+            if holder is None or holder.pid != self.pid or holder.url is None:
+                return False
+            self._url = holder.url
         try:
             status, _ = await self.call("GET", "/readyz")
         except aiohttp.ClientError:

@@ -95,10 +95,7 @@ async def test_the_question_of_the_readme_is_answered_from_the_document_of_the_r
 
 
 README_ANSWERS = {
-    "How does a command find the running hub?": (
-        "Its lock file `STORE.lock` names who has it, so that a command finds",
-        "If a hub runs on that store, the command finds it",
-    ),
+    "How are webhooks signed?": ("The signature is that of [Standard Webhooks]",),
     "Does the default need a server?": ("The default needs no server, no key and no model",),
 }
 """How a right answer may begin: the documentation says some things in two places."""

@@ -257,6 +257,12 @@ async def audit(
     return [rows.audit(row) for row in found]
 
 
-async def trail(db: Connection, after: int, limit: int) -> list[StoredAuditRecord]:
-    found = await db.fetch(f"SELECT {AUDIT} FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2", after, limit)
+async def trail(db: Connection, after: int, limit: int, actions: Collection[str] | None) -> list[StoredAuditRecord]:
+    found = await db.fetch(
+        f"SELECT {AUDIT} FROM audit WHERE sequence > $1 AND ($3::text[] IS NULL OR action = ANY($3))"
+        " ORDER BY sequence LIMIT $2",
+        after,
+        limit,
+        None if actions is None else list(actions),
+    )
     return [rows.audit(row) for row in found]

@@ -17,12 +17,13 @@ from core.store.base import (
     ChangeSet,
     Delivery,
     DeliveryState,
+    Holding,
     JournalItem,
     JournalSize,
     RecordScope,
     StoredAuditRecord,
 )
-from core.store.postgres import read, schema, transfer, write
+from core.store.postgres import leases, read, schema, transfer, write
 from core.store.postgres.cache import IndexFolder
 from core.store.postgres.connection import Connection, Database, persistently
 from core.store.postgres.listen import Listener
@@ -60,6 +61,7 @@ class PostgresStore:
         try:
             await self._database.run(schema.migrate, self.name)
             await self._database.run(_forget_writers)
+            await self._database.run(leases.forget)
             self.index_folder = self._index.acquire(await self._database.run(schema.store_id))
         except BaseException:
             await self.close()
@@ -117,6 +119,14 @@ class PostgresStore:
 
     async def gc(self, before: int) -> int:
         return await self._database.run(write.collect, before)
+
+    # -- leases
+
+    async def lease(self, names: Collection[str], holder: str, seconds: float) -> dict[str, Holding]:
+        return await self._database.run(leases.take, names, holder, seconds)
+
+    async def release(self, names: Collection[str], holder: str) -> None:
+        await self._database.run(leases.release, names, holder)
 
     # -- reading
 
@@ -198,8 +208,8 @@ class PostgresStore:
     ) -> list[StoredAuditRecord]:
         return await self._database.run(read.audit, action, actor, before, limit)
 
-    async def trail(self, after: int, limit: int) -> list[StoredAuditRecord]:
-        return await self._database.run(read.trail, after, limit)
+    async def trail(self, after: int, limit: int, *, actions: Collection[str] | None = None) -> list[StoredAuditRecord]:
+        return await self._database.run(read.trail, after, limit, actions)
 
 
 async def _forget_writers(db: Connection) -> None:

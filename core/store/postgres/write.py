@@ -10,6 +10,7 @@ import asyncpg
 from core.model import LogEntry
 from core.store.base import Attempt, ChangeSet
 from core.store.group import GroupLayout, GroupRows, Head, changed_documents, check_heads, replaced_chunks
+from core.store.postgres import leases
 from core.store.postgres.connection import CUT, Connection
 from core.store.postgres.read import chunk_hash, collectable
 
@@ -99,7 +100,7 @@ class OutcomeUnknown(Exception):
 async def write_group(db: Connection, group: Sequence[ChangeSet], writer: Writer) -> list[list[LogEntry]]:
     """Write all of it or nothing; for each set, the log entries of its changes.
 
-    Raises CommitConflict, OutcomeUnknown.
+    Raises CommitConflict, LeaseLost, OutcomeUnknown.
     """
     # What is raised before the end is rolled back when the pool gets the connection back.
     await db.execute("BEGIN")
@@ -131,6 +132,8 @@ class _GroupWriter:
         changed = changed_documents(group)
         version, next_chunk, *numbers, self._now = await self._db.fetchrow(LOCK_HEAD)
         self._next_journal, self._next_delivery, self._next_audit = numbers
+        if fences := {fence for change_set in group for fence in change_set.fences}:
+            await leases.check(self._db, fences)
         heads = {}
         if changed:
             heads = {row[0]: Head(*row[1:]) for row in map(tuple, await self._db.fetch(HEADS, changed))}

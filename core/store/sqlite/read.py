@@ -256,10 +256,11 @@ def audit(
     return [rows.audit(row) for row in found]
 
 
-def trail(db: apsw.Connection, after: int, limit: int) -> list[StoredAuditRecord]:
+def trail(db: apsw.Connection, after: int, limit: int, actions: Collection[str] | None) -> list[StoredAuditRecord]:
+    named = "" if actions is None else "AND action IN (SELECT value FROM json_each(?))"
     found = select(
         db,
-        f"SELECT {AUDIT} FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?",
-        (after, limit),
+        f"SELECT {AUDIT} FROM audit WHERE sequence > ? {named} ORDER BY sequence LIMIT ?",
+        (after, *([] if actions is None else [as_list(actions)]), limit),
     )
     return [rows.audit(row) for row in found]

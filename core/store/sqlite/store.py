@@ -17,6 +17,7 @@ from core.store.base import (
     ChangeSet,
     Delivery,
     DeliveryState,
+    Holding,
     JournalItem,
     JournalSize,
     RecordScope,
@@ -98,6 +99,13 @@ class SqliteStore:
     async def gc(self, before: int) -> int:
         return await self._writer.run(collect, before)
 
+    async def lease(self, names: Collection[str], holder: str, seconds: float) -> dict[str, Holding]:  # noqa: ARG002
+        """The file's lock is the lease: nobody else is here."""
+        return {name: Holding(name, holder, 1) for name in names}
+
+    async def release(self, names: Collection[str], holder: str) -> None:
+        """Nobody waits for one."""
+
     # -- reading
 
     async def head(self) -> int:
@@ -178,5 +186,5 @@ class SqliteStore:
     ) -> list[StoredAuditRecord]:
         return await self._reader.run(read.audit, action, actor, before, limit)
 
-    async def trail(self, after: int, limit: int) -> list[StoredAuditRecord]:
-        return await self._reader.run(read.trail, after, limit)
+    async def trail(self, after: int, limit: int, *, actions: Collection[str] | None = None) -> list[StoredAuditRecord]:
+        return await self._reader.run(read.trail, after, limit, actions)

@@ -36,6 +36,7 @@ class ConnectorItem(BaseModel):
     kind: str
     modes: list[str] = Field(description="What its connector can do, such as `pulls`, `receives`, `notifies`.")
     state: InstanceState
+    node: str | None = Field(description="Which node drives it, where one of several does: one that pulls.")
     since: datetime
     last_run: datetime | None
     next_run: datetime | None
@@ -54,6 +55,7 @@ class ConnectorItem(BaseModel):
             kind=instance.kind,
             modes=list(instance.modes),
             state=status.state,
+            node=None if instance.lease is None else instance.lease.node,
             since=status.since,
             last_run=status.last_run,
             next_run=status.next_run,

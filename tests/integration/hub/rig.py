@@ -185,17 +185,18 @@ async def running(
     *,
     hub: str = "",
     options: ServiceOptions | None = None,
+    store: str | None = None,
     others: Sequence[EntryPoint] = (),
 ) -> AsyncIterator[Hub]:
-    """A hub on `test.db` and `plugins.toml` in this folder. Without `config`, each source is an instance that runs only
-    when it is told to, and once at its start."""
+    """A hub on `test.db` (or `store`) and `plugins.toml` in this folder. Without `config`, each source is an instance
+    that runs only when it is told to, and once at its start."""
     sources = sources or {}
     text = config if config is not None else "".join(table(name) for name in sources)
     path = tmp_path / "plugins.toml"
     path.write_text(f"[hub]\n{hub}\n{text}")
     settings = load_config(path)
     async with (
-        await create_graph_service(f"sqlite:{tmp_path / 'test.db'}", options=options or ServiceOptions()) as service,
+        await create_graph_service(store or f"sqlite:{tmp_path / 'test.db'}", options=options) as service,
         Hub(settings, service=service, plugins=plugins(sources, *others)) as hub_,
     ):
         yield hub_

@@ -19,6 +19,14 @@ CREATE TABLE writers (
     at     double precision NOT NULL
 ) WITH (fillfactor = 50);
 
+-- Rights that one process has at a time, until then by the server's clock.
+CREATE TABLE leases (
+    name   text COLLATE "C" PRIMARY KEY,
+    holder text NOT NULL,
+    number bigint NOT NULL,
+    until  double precision NOT NULL
+) WITH (fillfactor = 50);
+
 CREATE TABLE log (
     version     bigint PRIMARY KEY,
     op          text NOT NULL,

@@ -1,0 +1,300 @@
+"""Three nodes on one PostgreSQL database: killed, restarted in turn, frozen and cut off under load.
+
+AIME_KILLS sets how often one is killed (a release is tried with 50), AIME_SEED repeats a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from tests.faults.load import (
+    FILES,
+    SETTLE_SECONDS,
+    Client,
+    Folder,
+    a_store_without_faults_is_the_same,
+    acknowledged,
+    everything_asked,
+    folder_is_read,
+    the_documents_are_there,
+    the_log_says_each_once,
+    webhooks_have_arrived,
+)
+from tests.faults.rig import HubProcess, Receiver, config, until
+from tests.postgres_rig import Wire, drop_database, new_database
+
+KILLS = int(os.environ.get("AIME_KILLS", "5"))
+SEED = int(os.environ.get("AIME_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+NODES = 3
+CLIENTS = 6
+LONGEST_LIFE = 2.0
+TAKEN_OVER_WITHIN = 15.0
+CUT_SECONDS = 30.0
+READ_WITHIN = 3.0
+"""The folder, once it was taken over."""
+
+
+class Cluster:
+    """Nodes behind a balancer that knows nothing: each call goes to the next of them."""
+
+    def __init__(self, nodes: list[HubProcess]) -> None:
+        self.nodes = nodes
+        self.up = asyncio.Event()
+        self.up.set()
+        self._turn = 0
+
+    async def call(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        """Raises aiohttp.ClientError when the node is not there, or takes no work."""
+        self._turn += 1
+        try:
+            status, answer = await self.nodes[self._turn % len(self.nodes)].call(method, path, **options)
+        except TimeoutError as error:
+            raise aiohttp.ClientConnectionError("no answer in time") from error
+        if status == 503:
+            raise aiohttp.ClientConnectionError(answer["detail"])
+        return status, answer
+
+    async def start(self) -> None:
+        # The first makes the tables; the others would wait for it.
+        for node in self.nodes:
+            await node.start()
+
+    async def stop(self) -> None:
+        for node in self.nodes:
+            assert await node.terminate() == 0, node.last_words
+
+
+@pytest.fixture
+async def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = await new_database()
+    yield url
+    await drop_database(url)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    folder = Folder(tmp_path / "notes", random.Random(SEED))
+    folder.change(FILES // 2)
+    return folder
+
+
+@pytest.fixture
+def make_node(
+    tmp_path: Path, folder: Folder, make_hub: Callable[..., HubProcess], receiver: Receiver
+) -> Callable[[str], HubProcess]:
+    """Makes a node on a database."""
+    text = config(folder=folder.path, receiver=receiver).replace('"file:secret"', f'"file:{tmp_path / "secret"}"')
+    numbers = count()
+    return lambda database: make_hub(text, folder=tmp_path / f"node-{next(numbers)}", database=database)
+
+
+@pytest.fixture
+def cluster(database: str, make_node: Callable[[str], HubProcess]) -> Cluster:
+    return Cluster([make_node(database) for _ in range(NODES)])
+
+
+@pytest.mark.timeout(180 + 15 * KILLS)
+@pytest.mark.parametrize("seed", [SEED])
+async def test_kill_nine_of_one_node_of_three_loses_nothing_and_does_nothing_twice(
+    cluster: Cluster, folder: Folder, receiver: Receiver, tmp_path: Path, seed: int
+) -> None:
+    random_ = random.Random(seed)
+    clients = [Client(f"client-{n}", cluster, random.Random(random_.random())) for n in range(CLIENTS)]
+    await cluster.start()
+    enough = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for client in clients:
+            tasks.create_task(client.work(enough))
+        for _ in range(KILLS):
+            folder.change(FILES // 4)
+            await asyncio.sleep(random_.uniform(0, LONGEST_LIFE))
+            node = random_.choice(cluster.nodes)
+            await node.kill()
+            await node.launch()
+            if random_.random() < 0.7:
+                await node.ready()
+        for node in cluster.nodes:
+            await node.ready()
+        fed = acknowledged(clients) + 200
+        await until(lambda: acknowledged(clients) >= fed, within=SETTLE_SECONDS, what="documents are taken at the end")
+        enough.set()
+
+    await folder_is_read(cluster, folder)
+    await webhooks_have_arrived(cluster, receiver)
+    answers = [await everything_asked(node) for node in cluster.nodes]
+    assert answers[1:] == answers[:-1], "the nodes' indexes differ"
+    await cluster.stop()
+    url = cluster.nodes[0].store_url
+    await the_log_says_each_once(url, clients)
+    await the_documents_are_there(url, clients)
+    await a_store_without_faults_is_the_same(url, tmp_path / "fresh.db")
+
+
+class Asker:
+    """Does what a good client does: what fails is tried once more, elsewhere."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.done = 0
+        self.lost: list[str] = []
+
+    async def work(self, enough: asyncio.Event) -> None:
+        while not enough.is_set():
+            number = self.done
+            body = {"document_id": f"asked-{number % 40}", "content": f"The tide table of day {number} is out."}
+            await self._once_more("POST", "/documents", json=body)
+            await self._once_more("POST", "/query", json={"query": "Which tide table is out?"})
+            self.done += 1
+
+    async def _once_more(self, method: str, path: str, **options: Any) -> None:
+        for attempt in range(2):
+            try:
+                status, answer = await self._cluster.call(method, path, **options)
+            except aiohttp.ClientError as error:
+                if attempt:
+                    self.lost.append(f"{method} {path}: {error!r}")
+            else:
+                if status != 200:
+                    self.lost.append(f"{method} {path}: {status} {answer}")
+                return
+
+
+@pytest.mark.timeout(240)
+async def test_a_rolling_restart_fails_no_request_that_is_tried_once_more(cluster: Cluster) -> None:
+    await cluster.start()
+    asker = Asker(cluster)
+    enough = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(4):
+            tasks.create_task(asker.work(enough))
+        for node in cluster.nodes:
+            assert await node.terminate() == 0, node.last_words
+            await node.start()
+            then = asker.done + 50
+            await until(lambda then=then: asker.done >= then, within=SETTLE_SECONDS, what="requests are served")
+        enough.set()
+    assert asker.lost == []
+    assert asker.done > 150
+    await cluster.stop()
+
+
+async def driver(cluster: Cluster, by: HubProcess) -> HubProcess | None:
+    """The node that pulls, as another says."""
+    _, listed = await by.call("GET", "/admin/connectors")
+    (files,) = [item for item in listed["connectors"] if item["name"] == "files"]
+    pids = {str(node.pid): node for node in cluster.nodes}
+    return pids.get((files["node"] or "::").split(":")[1])
+
+
+@pytest.mark.timeout(240)
+async def test_what_a_node_drove_is_taken_over_within_15_seconds_of_its_end(
+    cluster: Cluster, folder: Folder, receiver: Receiver
+) -> None:
+    await cluster.start()
+    await folder_is_read(cluster, folder)
+    first = await driver(cluster, cluster.nodes[1])
+    assert first is cluster.nodes[0]
+    await first.kill()
+    folder.change(5)
+    cluster.nodes.remove(first)
+    began = asyncio.get_running_loop().time()
+    await folder_is_read(cluster, folder)
+    assert asyncio.get_running_loop().time() - began < TAKEN_OVER_WITHIN + READ_WITHIN
+    assert await driver(cluster, cluster.nodes[0]) in cluster.nodes
+    await webhooks_have_arrived(cluster, receiver)
+    await cluster.stop()
+
+
+@pytest.mark.timeout(240)
+async def test_a_node_that_was_frozen_does_nothing_under_leases_that_went_to_others(
+    cluster: Cluster, folder: Folder, receiver: Receiver
+) -> None:
+    await cluster.start()
+    await folder_is_read(cluster, folder)
+    frozen = await driver(cluster, cluster.nodes[1])
+    assert frozen is not None
+    frozen.process.send_signal(signal.SIGSTOP)
+    others = Cluster([node for node in cluster.nodes if node is not frozen])
+    try:
+        folder.change(10)
+        await folder_is_read(others, folder)
+    finally:
+        frozen.process.send_signal(signal.SIGCONT)
+    folder.change(10)
+    await folder_is_read(cluster, folder)
+    assert await driver(cluster, frozen) in others.nodes
+    await webhooks_have_arrived(cluster, receiver)
+    await cluster.stop()
+
+
+@pytest.mark.timeout(300)
+async def test_a_node_that_is_cut_off_from_the_database_acknowledges_nothing_and_comes_back(
+    database: str, make_node: Callable[[str], HubProcess], folder: Folder, receiver: Receiver, tmp_path: Path
+) -> None:
+    port = urlsplit(database).port
+    assert port is not None
+    wire = Wire(port)
+    await wire.open()
+    cut, other = make_node(database.replace(str(port), str(wire.port))), make_node(database)
+    cluster = Cluster([cut, other])
+    await cluster.start()
+    await folder_is_read(cluster, folder)
+    assert await driver(cluster, other) is cut
+    clients = [Client(f"client-{n}", cluster, random.Random(SEED + n)) for n in range(CLIENTS)]
+    enough = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for client in clients:
+            tasks.create_task(client.work(enough))
+        await until(lambda: acknowledged(clients) > 50, within=SETTLE_SECONDS, what="documents are taken")
+
+        wire.fall_silent()
+        posted = tasks.create_task(settled(cut.call("POST", "/documents", json={"document_id": "x", "content": "X."})))
+        folder.change(10)
+
+        async def is_taken_over() -> bool:
+            return await driver(cluster, other) is other
+
+        await until(is_taken_over, within=TAKEN_OVER_WITHIN, what="the other node takes over")
+        await folder_is_read(other, folder)
+        status, _ = await cut.call("GET", "/readyz")
+        assert status == 503
+        done, _ = await asyncio.wait({posted}, timeout=max(0.0, CUT_SECONDS - TAKEN_OVER_WITHIN))
+        assert {task.result() for task in done} <= {503, None}
+        wire.speak()
+
+        before = len(clients[0].acknowledged)
+        await until(lambda: len(clients[0].acknowledged) > before + 20, within=SETTLE_SECONDS, what="work goes on")
+        await cut.ready(within=SETTLE_SECONDS)
+        enough.set()
+
+    status, _ = await cut.call("POST", "/documents", json={"document_id": "y", "content": "The tide is out."})
+    assert status == 200
+    folder.change(10)
+    await folder_is_read(cut, folder)
+    await webhooks_have_arrived(cluster, receiver)
+    answers = [await everything_asked(node) for node in cluster.nodes]
+    assert answers[0] == answers[1]
+    await cluster.stop()
+    await wire.close()
+    await the_log_says_each_once(database, clients)
+    await the_documents_are_there(database, clients)
+
+
+async def settled(call: Awaitable[tuple[int, Any]]) -> int | None:
+    """The status, or None where there was no answer."""
+    try:
+        return (await call)[0]
+    except (aiohttp.ClientError, TimeoutError):
+        return None
