@@ -96,6 +96,8 @@ class Broker:
             raise AuthFailed(f"{self.address}: {error}") from None
         except TimeoutError:
             raise NotReady(f"{self.address} does not answer within {ANSWER_SECONDS:g} s") from None
+        except RuntimeError:  # so it is told on a channel or a connection that has been closed meanwhile
+            raise NotReady(f"{self.address}: the connection was lost") from None
         except CONNECTION_EXCEPTIONS as error:
             raise NotReady(f"{self.address}: {str(error) or type(error).__name__}") from None
 

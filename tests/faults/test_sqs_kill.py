@@ -21,10 +21,12 @@ async def test_kill_9_of_a_hub_that_consumes_loses_nothing_and_doubles_nothing(
 ) -> None:
     async with sqs() as service:
         url = await service.queue()
-        names = [f"d{number}" for number in range(3000)]
-        await service.send(url, *(json.dumps({"document_id": name, "content": f"{name} tells."}) for name in names))
+        names: list[str] = []
         hub = make_hub("[hub]\n" + table("in", service.at, consume__queue_url=url, consume__visibility="3s"))
-        for _ in range(KILLS):
+        for life in range(KILLS):
+            fresh = [f"d{life}-{number}" for number in range(600)]
+            await service.send(url, *(json.dumps({"document_id": each, "content": f"{each} tells."}) for each in fresh))
+            names += fresh
             before = await _left(service, url)
             await hub.start()
             await until(lambda b=before: _fewer(service, url, b), within=30, what="it consumes")  # type: ignore[misc]
