@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -88,9 +89,10 @@ async def wires(at: str | None = None) -> AsyncIterator[Wires]:
 
 
 class OwnBroker:
-    """A second broker, from what `make services` installed, that a test may end and start again."""
+    """A second broker, from what `make services` installed, that a test may end and start again. With `tls` it has a
+    second port, `tls_at`, and a certificate for 127.0.0.1 that is its own authority, `certificate`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         address()
         if not (PROGRAMS / "rabbitmq-server").exists():
             pytest.skip("RabbitMQ is not installed: `make services` installs it")
@@ -98,7 +100,12 @@ class OwnBroker:
         self.port = lasting_port()
         self.at = f"127.0.0.1:{self.port}"
         self._process: asyncio.subprocess.Process | None = None
-        (self._folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = {self.at}\n", encoding="ascii")
+        settings = f"listeners.tcp.1 = {self.at}\n"
+        if tls:
+            self.tls_at = f"127.0.0.1:{lasting_port()}"
+            self.certificate = self._folder / "certificate.pem"
+            settings += f"listeners.ssl.1 = {self.tls_at}\n" + self._certify()
+        (self._folder / "rabbitmq.conf").write_text(settings, encoding="ascii")
         (self._folder / "enabled_plugins").write_text("[].\n", encoding="ascii")
         self._epmd = lasting_port()
         self._environment = {
@@ -115,6 +122,14 @@ class OwnBroker:
             "ERL_EPMD_PORT": str(self._epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
+
+    def _certify(self) -> str:
+        key = self._folder / "key.pem"
+        command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {key} -out {self.certificate}"
+        subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run([*command.split(), *subject], check=True, capture_output=True)
+        files = {"cacertfile": self.certificate, "certfile": self.certificate, "keyfile": key}
+        return "".join(f"ssl_options.{name} = {path}\n" for name, path in files.items())
 
     async def start(self) -> None:
         with (self._folder / "output").open("ab") as output:
@@ -176,8 +191,8 @@ class OwnBroker:
 
 
 @asynccontextmanager
-async def own_broker() -> AsyncIterator[OwnBroker]:
-    broker = OwnBroker()
+async def own_broker(*, tls: bool = False) -> AsyncIterator[OwnBroker]:
+    broker = OwnBroker(tls=tls)
     try:
         await broker.start()
         yield broker

@@ -18,7 +18,7 @@ from core.errors import NotReady
 from hub.runtime import Hub, InstanceState
 from hub.sdk import hooks
 from tests.integration.hub.rig import audited, running, stored, until
-from tests.rabbitmq_rig import Line, Wires, table, wires
+from tests.rabbitmq_rig import Line, Wires, own_broker, table, wires
 
 KIND = EntryPoint("rabbitmq", "connectors.rabbitmq.connector", hooks.ENTRY_POINT_GROUP)
 Running = Callable[..., AbstractAsyncContextManager[Hub]]
@@ -224,6 +224,22 @@ async def test_a_consumer_that_the_broker_has_forgotten_is_found_out(
     tag = await found.consume(asyncio.Queue[Any]().put)
     await consumer._watch(found)
     await found.cancel(tag)
+
+
+async def test_tls_is_spoken_to_a_broker_whose_certificate_is_trusted_and_to_no_other(hub: Running) -> None:
+    async with own_broker(tls=True) as broker:
+        async with wires(broker.at) as line:
+            await line.queue(name="documents")
+            await line.publish("documents", body("a"))
+        trusted = f"amqps://{broker.tls_at}?cafile={broker.certificate}"
+        tables = [
+            table("trusting", broker.at, url=trusted, consume__queue="documents"),
+            table("strange", broker.at, url=f"amqps://{broker.tls_at}", consume__queue="documents"),
+        ]
+        async with hub(*tables) as running_:
+            await until(lambda: running_.instances["trusting"].status.documents.processed == 1)
+            await until(lambda: running_.instances["strange"].status.last_error)
+            assert "certificate verify failed" in str(running_.instances["strange"].status.last_error)
 
 
 # ---------------------------------------------------------------- notifying
