@@ -10,7 +10,7 @@ from datetime import timedelta
 from core.errors import AuthFailed, Busy, NotReady, NotSent, RateLimited, StoreError
 from core.model import ProcessResult
 from hub.instance import Instance, describe
-from hub.runners.intake import Intake, all_refused
+from hub.runners.intake import Intake
 from hub.runners.schedule import backoff
 from hub.sdk import Consumes, Delivery
 
@@ -102,20 +102,18 @@ class ConsumeRunner:
         reader.cancel()
 
     async def _settle(self, delivery: Delivery) -> None:
-        """Acknowledge after the commit. A message of which something was refused is kept whole, where it can be; one of
-        which nothing could be taken is rejected otherwise."""
+        """Acknowledge after the commit. A message of which something was refused is kept whole, or else rejected, so
+        that it is not lost: what fits of it is committed in any case."""
         try:
             results = await self._submit(delivery)
         except Poison as poison:
-            poisoned, reason = True, str(poison)
+            reason: str | None = str(poison)
         else:
             self._instance.succeeded()
-            poisoned = all_refused(results)
-            reason = next((each.error.message for each in results if each.error), "was refused" if poisoned else "")
-        if reason and delivery.body is not None and await self._intake.keep(delivery.body, reason):
-            poisoned = False
+            reason = next((each.error.message for each in results if each.error), None)
+        kept = reason is None or (delivery.body is not None and await self._intake.keep(delivery.body, reason))
         async with asyncio.timeout(SETTLE_SECONDS):
-            await (delivery.reject(reason) if poisoned else delivery.ack())
+            await (delivery.ack() if kept else delivery.reject(reason or ""))
 
     async def _submit(self, delivery: Delivery) -> list[ProcessResult]:
         """Raises StoreError, and Poison for a message that fails on every try."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from core.model import Change, Failure, ProcessResult, Status, Upsert
+from core.model import Change, Failure, ProcessResult, Upsert
 from core.service import GraphService
 from core.store.base import ChangeSet, Fences
 from hub.instance import Instance
@@ -93,8 +93,3 @@ class Intake:
 def _storable(text: str) -> str:
     """A connector names what it could not read as it found it; a lone surrogate in it must not break the record."""
     return text[:1000].encode(errors="backslashreplace").decode().replace("\x00", "\\x00")
-
-
-def all_refused(results: Sequence[ProcessResult]) -> bool:
-    """Whether nothing of a message could be taken, so that it is poison."""
-    return bool(results) and all(result.status is Status.REJECTED for result in results)

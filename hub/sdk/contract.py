@@ -155,10 +155,10 @@ class Batch(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message of a queue. The hub calls exactly one of `ack` (after the commit) and `reject` (poison).
+    """One message of a queue. The hub calls exactly one of `ack` (after the commit) and `reject` (something of it could
+    not be taken, though the rest is committed).
 
-    With `body`, the message as it came, the hub keeps what it could not take in its quarantine and acknowledges it; a
-    message that is too large for that is rejected, as are all that come without it.
+    With `body`, the message as it came, the hub keeps it in its quarantine instead of rejecting it, if it has room.
     """
 
     changes: Sequence[Change]
