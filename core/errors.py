@@ -168,6 +168,47 @@ class GraphServerConflict(GraphServerUnavailable):
     code = "graph_server_conflict"
 
 
+class ModelError(AimeError):
+    """A language model, or the service that runs it, refused or failed a request. Sending it again changes nothing."""
+
+    code = "model_error"
+
+
+class ModelAnswerInvalid(ModelError):
+    """The model's answer cannot be used: it is empty, garbled, too large, or not what was asked for."""
+
+    code = "model_answer_invalid"
+
+
+class ModelAccessDenied(ModelError):
+    """The model's service refuses our credentials, there are none, or they may not use this model."""
+
+    code = "model_access_denied"
+
+
+class ModelUnavailable(ModelError):
+    """The model's service cannot be reached, fails, or does not answer in time. Worth trying again after `retry_after`
+    seconds."""
+
+    code = "model_unavailable"
+
+    def __init__(self, reason: str, *, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(reason)
+
+
+class ModelThrottled(ModelUnavailable):
+    """The model's service asks for fewer requests."""
+
+    code = "model_throttled"
+
+
+class ModelOverBudget(ModelUnavailable):
+    """The configured token budget is used up, so nothing was sent."""
+
+    code = "model_over_budget"
+
+
 class Unauthorized(AimeError):
     """No API key, or one that is unknown, expired or revoked."""
 

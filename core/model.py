@@ -213,6 +213,14 @@ class Failure:
 Change = Upsert | Delete | AccessChanged | Failure
 
 
+@dataclass(frozen=True, slots=True)
+class Enrich:
+    """Put into a document's chunks what a language model found in them since. It comes from the hub alone: a source
+    cannot ask for it."""
+
+    document_id: str
+
+
 class Status(StrEnum):
     """What became of a change."""
 
@@ -357,6 +365,7 @@ class StoredChunk:
     sentences: tuple[tuple[int, int], ...]
     mentions: tuple[Mention, ...] = ()
     relations: tuple[Relation, ...] = ()
+    hash: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from core.model import (
     Change,
     Delete,
     Document,
+    Enrich,
     Failure,
     LogEntry,
     Metadata,
@@ -38,7 +39,7 @@ Refused = Callable[[ProcessResult], ChangeSet]
 class Submission:
     """Changes that one transaction takes together, with whatever else must stand or fall with them."""
 
-    changes: Sequence[Change]
+    changes: Sequence[Change | Enrich]
     origin: str
     actor: str
     also: ChangeSet
@@ -97,6 +98,9 @@ class Plan:
         self.to_analyse = [
             c.document for c in self._last.values() if isinstance(c, Upsert) and not self._is_unchanged(c.document)
         ]
+        self.to_enrich = [
+            stored[id_] for id_, change in self._last.items() if isinstance(change, Enrich) and id_ in stored
+        ]
 
     def _is_unchanged(self, document: Document) -> bool:
         hash_ = content_hash(document.content)
@@ -114,10 +118,10 @@ class Plan:
             counted = original if isinstance(original, Failure) else self._last[original.document_id]
             if id(counted) not in outcomes:
                 result, prepared = self._outcome(counted, drafts)
-                if prepared is None:
-                    audit.append(self._audit(result))
-                else:
+                if prepared is not None:
                     changes.append(prepared)
+                elif not isinstance(counted, Enrich):
+                    audit.append(self._audit(result))
                 outcomes[id(counted)] = (result, -1 if prepared is None else len(changes) - 1)
             result, position = outcomes[id(counted)]
             results.append(result)
@@ -136,7 +140,7 @@ class Plan:
                 if result.status is Status.REJECTED:
                     yield self._submission.refused(result)
 
-    def _outcome(self, change: Change, drafts: Drafts) -> tuple[ProcessResult, PreparedChange | None]:
+    def _outcome(self, change: Change | Enrich, drafts: Drafts) -> tuple[ProcessResult, PreparedChange | None]:
         match change:
             case Upsert(document):
                 return self._upsert(document, drafts.get(document.document_id))
@@ -148,6 +152,8 @@ class Plan:
                 return result, self._prepared(Op.DELETE, held, held.metadata, result)
             case AccessChanged(document_id, access):
                 return self._access(document_id, access)
+            case Enrich(document_id):
+                return self._enriched(document_id, drafts.get(document_id))
             case Failure(error, document_id):
                 return rejected(document_id, "connector_failure", error), None
 
@@ -167,6 +173,20 @@ class Plan:
             entities=len(set(chain.from_iterable([draft.named.ids for draft in drafts]))),
         )
         return result, self._prepared(Op.UPSERT, held, document.metadata, result, self._hashes[id_], drafts)
+
+    def _enriched(
+        self, document_id: str, drafts: tuple[PackedChunk, ...] | Exception | None
+    ) -> tuple[ProcessResult, PreparedChange | None]:
+        held = self._stored.get(document_id)
+        if held is None:
+            return ProcessResult(document_id=document_id, status=Status.NOT_FOUND), None
+        if drafts is None or isinstance(drafts, Exception):
+            return self._unchanged(document_id), None
+        result = ProcessResult(document_id=document_id, status=Status.PROCESSED, chunks=len(drafts))
+        prepared = self._prepared(Op.UPSERT, held, held.metadata, result, held.content_hash, drafts)
+        # It is the same document of the same owner, so nobody who is told of documents is told of this.
+        audit = replace(prepared.audit, action="document.enriched")
+        return result, replace(prepared, origin=held.origin, audit=audit)
 
     def _access(self, document_id: str, access: tuple[str, ...] | None) -> tuple[ProcessResult, PreparedChange | None]:
         held = self._stored.get(document_id)

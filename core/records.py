@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from core.completion import Usage
 from core.errors import InvalidDocument
 from core.model import Problem, ProcessResult, Status
 from core.store.base import AuditRecord
@@ -36,6 +39,7 @@ def printable(text: str) -> str:
 
 
 def answered(answer: Answer, actor: str) -> AuditRecord:
+    composition = answer.composition
     return AuditRecord(
         actor=actor,
         action="query.answered",
@@ -45,5 +49,12 @@ def answered(answer: Answer, actor: str) -> AuditRecord:
             "groundedness_score": answer.validation.groundedness_score,
             "document_ids": list(dict.fromkeys(source.document_id for source in answer.sources)),
             "graph_version": answer.graph_version,
+            **({} if composition is None else {"composed_by": composition.by, "fallback": composition.fallback}),
         },
     )
+
+
+def model_used(model_id: str, purpose: Literal["answer", "extraction"], usage: Usage, outcome: str) -> AuditRecord:
+    """That a language model was asked, what for, and what that took; never what it was told or said."""
+    detail = {"purpose": purpose, "outcome": outcome, **usage._asdict()}
+    return AuditRecord(actor="hub", action="model.used", subject=model_id, detail=detail)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from core.analysis.languages import ENGLISH, check_language, language_code
 from core.analysis.pool import DEFAULT_WORKERS, AnalysisPool
+from core.answering.answerer import ModelAnswerer
 from core.answering.cache import AnswerCache
-from core.answering.compose import compose
+from core.answering.compose import extract
+from core.answering.evidence import Evidence
 from core.answering.filters import Filters, parse_filters
+from core.enrichment import Enrichment
 from core.errors import InvalidDocument, InvalidInput, InvalidQuery, NotFound, VersionUnavailable
 from core.explore import Explorer
-from core.index import Question
+from core.index import Question, Ranking, Words
 from core.model import (
     DEFAULT_MAX_CONTENT_BYTES,
     OPERATOR,
@@ -25,10 +28,12 @@ from core.model import (
     Change,
     Delete,
     Document,
+    Enrich,
     Failure,
     LogEntry,
     Metadata,
     ProcessResult,
+    StoredChunk,
     StoredDocument,
     Upsert,
     Viewer,
@@ -36,7 +41,7 @@ from core.model import (
 )
 from core.plan import Refused
 from core.reader import Reader
-from core.records import answered, rejected, rejection
+from core.records import answered, model_used, rejected, rejection
 from core.store.base import AuditRecord, ChangeSet, Store
 from core.store.opening import store_of
 from core.views import Answer, EntitySummary, EntityView, Hit, Paths
@@ -51,6 +56,7 @@ in about ten on one core."""
 COMING_SECONDS = 10.0
 """How long it waits for a `min_version` that is not committed yet."""
 PAGE = 500
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,7 @@ class GraphService:
         language = language_code(options.language)
         self._reader = Reader(store, self._writer, language, self._has_time)
         self._answers = AnswerCache()
+        self._answerer: ModelAnswerer | None = None
         self._explorer = Explorer(store, self._reader)
 
     def _has_time(self) -> bool:
@@ -131,6 +138,15 @@ class GraphService:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def answer_with(self, answerer: ModelAnswerer | None) -> None:
+        """Have answers worded by a language model, or (None) by none. Whoever made the model closes it."""
+        self._answerer = answerer
+        self._answers = AnswerCache()
+
+    def enrich_from_store(self) -> None:
+        """From now on, put what a language model has found in a text into every new chunk of that text."""
+        self._writer.enrichment = Enrichment(self.store)
 
     def announce(self, url: str, token: str) -> None:
         """Tell commands on this machine where this process answers HTTP."""
@@ -217,6 +233,12 @@ class GraphService:
         done = await self._writer.enqueue(checked, origin=origin, actor=actor, also=also, wait=wait, refused=refused)
         return await done
 
+    async def enrich(self, document_ids: Iterable[str]) -> None:
+        """Put into these documents' chunks what a language model has found in their texts since. A document that it
+        says nothing new of stays at its version. Raises StoreError."""
+        for document_id in document_ids:  # a transaction each: one that cannot be written takes no other along
+            await (await self._writer.enqueue([Enrich(document_id)], origin="hub", actor="hub", also=NOTHING_ELSE))
+
     async def write(self, change_set: ChangeSet) -> None:
         """Commit what is no change of the graph: records, journal, deliveries, attempts, audit."""
         await self.submit((), origin="hub", actor="hub", also=change_set)
@@ -255,22 +277,30 @@ class GraphService:
         edition = self._reader.edition
         answer = self._answers.get(edition, question)
         if answer is None:
-            answer = await self._answer(question)
+            answer, lasting = await self._answer(question)
             # Else it may be of a later edition.
-            if edition == self._reader.edition:
+            if lasting and edition == self._reader.edition:
                 self._answers.put(edition, question, answer)
         self._writer.audit_soon(answered(answer, actor))
         return answer
 
-    async def _answer(self, question: Question) -> Answer:
+    async def _answer(self, question: Question) -> tuple[Answer, bool]:
+        """The answer, and whether it is the same when it is asked for again."""
         ranking = await self._reader.ask(lambda index: index.search(question))
         chunks, documents = await asyncio.gather(
             self.store.chunks([ranked.chunk_id for ranked in ranking.chunks], ranking.graph_version),
             self.store.documents({ranked.document_id for ranked in ranking.chunks}, ranking.graph_version),
         )
-        return await self._reader.ask(
-            lambda index: compose(question, ranking, chunks, documents, index.words(question.viewer, ranking))
-        )
+
+        def with_words(work: Callable[[Words], R]) -> Awaitable[R]:
+            return self._reader.ask(lambda index: work(index.words(question.viewer, ranking)))
+
+        evidence, extractive = await with_words(lambda words: _extracted(question, ranking, chunks, documents, words))
+        if self._answerer is None or extractive.abstained:
+            return extractive, True
+        composed = await self._answerer.answer(question, evidence, extractive, with_words)
+        self._writer.audit_soon(model_used(self._answerer.model_id, "answer", composed.usage, composed.outcome))
+        return composed.answer, composed.lasting
 
     async def retrieve(
         self,
@@ -476,6 +506,17 @@ def _question(
     if not 1 <= top_k <= 100:
         raise InvalidQuery(f"must be 1 to 100, not {top_k}", field="top_k")
     return Question(text=text, filters=parse_filters(filters), viewer=viewer, as_of=as_of, top_k=top_k, newest=newest)
+
+
+def _extracted(
+    question: Question,
+    ranking: Ranking,
+    chunks: Mapping[int, StoredChunk],
+    documents: Mapping[str, StoredDocument],
+    words: Words,
+) -> tuple[Evidence, Answer]:
+    evidence = Evidence(ranking, chunks, documents)
+    return evidence, extract(question, evidence, words)
 
 
 def _matches(document: StoredDocument, filters: Filters, viewer: Viewer) -> bool:

@@ -39,10 +39,33 @@ class Validation(BaseModel):
     groundedness_score: float = Field(ge=0, le=1)
     components: dict[str, float] = Field(default_factory=dict)
     unsupported_claims: tuple[str, ...] = ()
+    """Of an answer that a model worded: what it wrote and the evidence does not say. It is no part of the answer."""
     polarity: Literal["same", "opposite"] | None = None
     """Whether the question and the first quotation are negated alike: a hint of contradiction, no part of the score."""
     calibration: str
     """The id of the coefficients that made the score."""
+
+
+class SourcedClaim(BaseModel):
+    """A sentence of an answer that a language model worded, and the positions in `sources` of what it rests on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    sources: tuple[int, ...]
+
+
+class Composition(BaseModel):
+    """How an answer was worded where a language model is configured. Where `by` is `extraction`, the answer is what it
+    would be without the model: `fallback` is a stable code of why, `reason` says it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    by: Literal["model", "extraction"]
+    model: str
+    fallback: str | None = None
+    reason: str | None = None
+    claims: tuple[SourcedClaim, ...] = ()
 
 
 class NamedEntity(BaseModel):
@@ -65,6 +88,8 @@ class Answer(BaseModel):
     sources: tuple[Source, ...] = ()
     entities: tuple[NamedEntity, ...] = ()
     validation: Validation
+    composition: Composition | None = None
+    """None where no language model was asked."""
     graph_version: int
 
 

@@ -15,15 +15,16 @@ from typing import NamedTuple
 
 import structlog
 
+from core.enrichment import Drafted, Enrichment
 from core.errors import CommitConflict, LeaseLost, QueueFull, StoreError, StoreUnavailable
 from core.model import (
     Change,
     Document,
+    Enrich,
     LogEntry,
-    PackedChunk,
     ProcessResult,
 )
-from core.plan import Drafts, Plan, Prepared, Refused, Submission
+from core.plan import Plan, Prepared, Refused, Submission
 from core.pulse import Pulse
 from core.store.base import AuditRecord, ChangeSet, Store
 from core.tail import Tail
@@ -38,7 +39,6 @@ POLL_SECONDS = 1.0
 
 log = structlog.stdlib.get_logger(__name__)
 
-Drafted = tuple[PackedChunk, ...] | Exception
 Analyse = Callable[[Sequence[tuple[Document, frozenset[bytes]]]], Awaitable[list[Drafted]]]
 """Documents with the chunk hashes already stored → drafts, or what went wrong with that one document."""
 
@@ -84,6 +84,8 @@ class Writer:
         self._failed: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._following: asyncio.Task[None] | None = None
+        self.enrichment: Enrichment | None = None
+        """Puts into chunks what a language model found in their texts, where one is used for that."""
         self.committed = Pulse()
         """Beats after each commit, of this process or another."""
         self.tail = Tail()
@@ -151,7 +153,7 @@ class Writer:
 
     async def enqueue(
         self,
-        changes: Sequence[Change],
+        changes: Sequence[Change | Enrich],
         *,
         origin: str,
         actor: str,
@@ -355,10 +357,13 @@ class Writer:
         changed = [document for plan in plans for document in plan.to_analyse]
         rewritten = [document.document_id for document in changed if document.document_id in stored]
         known = await self._store.chunk_hashes(rewritten) if rewritten else {}
-        drafts: Drafts = {}
+        drafts: dict[str, Drafted] = {}
         if changed:
             analysed = await self._analyse([(d, known.get(d.document_id, frozenset())) for d in changed])
             drafts = {d.document_id: result for d, result in zip(changed, analysed, strict=True)}
+        if self.enrichment is not None:
+            drafts = await self.enrichment.of_drafts(drafts, known)
+            drafts |= await self.enrichment.of_stored([held for plan in plans for held in plan.to_enrich])
         return [plan.finish(drafts) for plan in plans]
 
 

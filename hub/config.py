@@ -29,13 +29,14 @@ from core.analysis.languages import ENGLISH, check_language
 from core.analysis.pool import DEFAULT_WORKERS
 from core.errors import ConfigError, ConfigErrors
 from core.model import DEFAULT_MAX_CONTENT_BYTES
+from hub.model_settings import ModelSettings
 from hub.sdk import ConnectorSpec, Duration, InvalidInput
 from hub.sdk.webhooks import StandardWebhook
 from hub.toml_table import Table
 
 DEFAULT_EVERY = timedelta(minutes=15)
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-TABLES = ("hub", "connectors", "projection")
+TABLES = ("hub", "connectors", "projection", "model")
 RESERVED_NAMES = frozenset({"api", "cli", "hub", "callback"})
 """Origins and endpoints of the hub's own: an instance of that name would prune or receive what is not its own."""
 
@@ -214,6 +215,7 @@ class Config:
     hub: HubSettings = field(default_factory=HubSettings)
     connectors: Mapping[str, InstanceSettings] = field(default_factory=dict)
     projection: ProjectionSettings | None = None
+    model: ModelSettings | None = None
     overridden: HubSettings | None = None
     """What the file says of the hub, where the command line said otherwise."""
 
@@ -260,18 +262,23 @@ def read_config(path: Path | str) -> tuple[Config, list[ConfigError]]:
     errors: list[ConfigError] = [root.unknown(key, TABLES) for key in root.values if key not in TABLES]
     hub = HubSettings()
     projection: ProjectionSettings | None = None
+    model: ModelSettings | None = None
     connectors: dict[str, InstanceSettings] = {}
     with collecting(errors):
         hub = root.sub("hub").validate(HubSettings)
     if "projection" in root.values:
         with collecting(errors):
             projection = root.sub("projection").validate(ProjectionSettings)
+    if "model" in root.values:
+        with collecting(errors):
+            model = ModelSettings.of(root.sub("model"))
     with collecting(errors):
         tables = root.sub("connectors")
         for name in tables.values:
             with collecting(errors):
                 connectors[name] = _instance(name, tables.sub(name), errors)
-    return Config(path=Path(path), hub=hub, connectors=connectors, projection=projection), in_order(errors)
+    config = Config(path=Path(path), hub=hub, connectors=connectors, projection=projection, model=model)
+    return config, in_order(errors)
 
 
 def _instance(name: str, table: Table, errors: list[ConfigError]) -> InstanceSettings:
@@ -345,6 +352,7 @@ def config_schema(specs: Iterable[ConnectorSpec]) -> dict[str, Any]:
         "properties": {
             "hub": hub,
             "projection": ProjectionSettings.model_json_schema(),
+            "model": ModelSettings.model_json_schema(),
             "connectors": {
                 "type": "object",
                 "propertyNames": {"pattern": f"^{_INSTANCE_NAME.pattern}$", "not": {"enum": sorted(RESERVED_NAMES)}},

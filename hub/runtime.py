@@ -24,6 +24,7 @@ from hub.config import Config
 from hub.history import collect_history
 from hub.instance import Instance, InstanceState, InstanceStatus, RunReport
 from hub.leases import Lease, Leases
+from hub.model import ModelUse
 from hub.net import Network
 from hub.notify import CALLBACK, Callbacks, Dispatcher, Endpoint
 from hub.plugins import Plugins
@@ -101,6 +102,13 @@ class Hub:
         self.projection: ProjectionRunner | None = None
         if config.projection is not None and drive is None:
             self.projection = ProjectionRunner(service, config.projection, fences=self._projecting.fences)
+        self.model: ModelUse | None = None
+        self._reading: Lease | None = None
+        if config.model is not None and drive is None:
+            if "extraction" in config.model.use:
+                self._reading = self.leases.want("extraction")
+            fences = self._reading.fences if self._reading is not None else tuple
+            self.model = ModelUse(service, config.model, fences=fences)
         self.quarantine = Quarantine(service)
         self.asking = Asking(service, self.answering)
         self._journalling = self.leases.want("journal")
@@ -143,6 +151,9 @@ class Hub:
         async with AsyncExitStack() as stack:
             stack.callback(self._assembly.close)
             await stack.enter_async_context(self.network)
+            if self.model is not None:
+                stack.push_async_callback(self.model.close)
+                self.model.start()
             await self.quarantine.open()
             await self._acts.open()
             await stack.enter_async_context(self.leases)
@@ -163,6 +174,8 @@ class Hub:
         self._supervisor.start("history", collecting)
         if self.projection is not None:
             self._supervisor.start("projection", partial(self._projecting.guard, self.projection.run))
+        if self.model is not None and self.model.extraction is not None and self._reading is not None:
+            self._supervisor.start("extraction", partial(self._reading.guard, self.model.extraction.run))
         if self.service.store.shared:
             self._supervisor.start("other nodes", partial(self._acts.follow, self._supervisor, self._heed, self._look))
         if self.config.path is not None:
@@ -191,6 +204,8 @@ class Hub:
             self.dispatcher.stop()
             if self.projection is not None:
                 self.projection.stop()
+            if self.model is not None:
+                self.model.stop()
         return self._deadline
 
     async def _drain(self) -> None:
@@ -291,6 +306,8 @@ class Hub:
                 log.warning("the [hub] table was edited; it takes effect at the next start")
             if config.projection != self.config.projection:
                 log.warning("the [projection] table was edited; it takes effect at the next start")
+            if config.model != self.config.model:
+                log.warning("the [model] table was edited; it takes effect at the next start")
             paused = await self._paused()  # whatever may fail comes before the first instance is stopped
             deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
             gone = [name for name, running in self._running.items() if edited(running.instance, configured.get(name))]
@@ -300,7 +317,10 @@ class Hub:
                 del self._running[name]
             for name in added:
                 self._running[name] = Running(self._assembly.create(configured[name]))
-            self.config = replace(config, hub=self.config.hub, projection=self.config.projection, overridden=config.hub)
+            running = self.config
+            self.config = replace(
+                config, hub=running.hub, projection=running.projection, model=running.model, overridden=config.hub
+            )
             self._restore_pauses(paused)
             for name in added:
                 if not self._supervisor.stopping:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -17,6 +17,9 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from hub.model import ModelFigures
 
 REDACTED = "[redacted]"
 LOOP_TICK = 0.1
@@ -163,6 +166,14 @@ class Metrics:
         self.projection_failing = Gauge(
             "aime_projection_failing", "1 while the graph server of the projection refuses or fails.", registry=registry
         )
+        self.extraction_lag = Gauge(
+            "aime_extraction_lag_versions",
+            "Versions whose texts the language model has not read yet.",
+            registry=registry,
+        )
+        self.extraction_failing = Gauge(
+            "aime_extraction_failing", "1 while extraction waits for the language model.", registry=registry
+        )
         self.queue = Gauge(
             "aime_queue_documents", "Documents waiting for the writer to commit them.", registry=registry
         )
@@ -185,6 +196,8 @@ class Metrics:
         )
         self.attempts = Attempts()
         registry.register(self.attempts)
+        self.model = ModelCounters()
+        registry.register(self.model)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 
@@ -205,6 +218,41 @@ class Attempts(Collector):
         for endpoint, outcome, number in self.counts():
             family.add_metric([endpoint, outcome], number)
         yield family
+
+
+class ModelCounters(Collector):
+    """What the language model did. `figures` gives the numbers, or None where there is no model; whoever has them sets
+    it."""
+
+    PLAIN: ClassVar[dict[str, str]] = {
+        "requests": "Requests that the language model answered.",
+        "cost": "What the language model cost, at the configured prices.",
+        "throttles": "Answers of the language model's service that asked for a pause.",
+        "failures": "Requests to the language model that were given up.",
+    }
+
+    def __init__(self) -> None:
+        self.figures: Callable[[], ModelFigures | None] = lambda: None
+
+    def collect(self) -> Iterable[Metric]:
+        figures = self.figures()
+        for name, meaning in self.PLAIN.items():
+            value = None if figures is None else getattr(figures, name)
+            yield CounterMetricFamily(f"aime_model_{name}", meaning, value=value)
+        tokens = CounterMetricFamily("aime_model_tokens", "Tokens of the language model.", labels=["direction"])
+        answers = CounterMetricFamily(
+            "aime_model_answers", "Questions to the language model by outcome.", labels=["outcome"]
+        )
+        texts = CounterMetricFamily("aime_model_texts", "Texts that the model read, by outcome.", labels=["outcome"])
+        if figures is not None:
+            tokens.add_metric(["in"], figures.input_tokens)
+            tokens.add_metric(["out"], figures.output_tokens)
+            for family, outcomes in ((answers, figures.answers), (texts, figures.texts)):
+                for outcome, number in outcomes.items():
+                    family.add_metric([outcome], number)
+        yield tokens
+        yield answers
+        yield texts
 
 
 class LoopWatchdog:

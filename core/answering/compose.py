@@ -25,24 +25,29 @@ def compose(
     words: Words,
 ) -> Answer:
     """Answer from the ranked chunks, or abstain and say why. `chunks` and `documents` are the ranking's, by id."""
-    evidence = Evidence(ranking, chunks, documents)
+    return extract(question, Evidence(ranking, chunks, documents), words)
+
+
+def extract(question: Question, evidence: Evidence, words: Words) -> Answer:
+    """Answer with sentences of the evidence, or abstain and say why."""
+    ranking = evidence.ranking
     chosen = by_date(question, choose(question.text, evidence, question.top_k))
     quotes = [sentence.quote for sentence in chosen]
     validation = validate(question.text, evidence, chosen, quotes, words)
-    reason = _reason(question, ranking, validation.groundedness_score, chosen)
+    reason = abstention(question, ranking, validation.groundedness_score, chosen)
     return Answer(
         query=question.text,
         answer=None if reason else " ".join(quotes),
         abstained=reason is not None,
         reason=reason,
-        sources=tuple(_source(sentence, evidence) for sentence in (chosen[:_NEAREST] if reason else chosen)),
+        sources=tuple(source(sentence, evidence) for sentence in (chosen[:_NEAREST] if reason else chosen)),
         entities=tuple(asked.entity for asked in ranking.entities),
         validation=validation,
         graph_version=ranking.graph_version,
     )
 
 
-def _reason(question: Question, ranking: Ranking, groundedness: float, chosen: Sequence[Sentence]) -> str | None:
+def abstention(question: Question, ranking: Ranking, groundedness: float, chosen: Sequence[Sentence]) -> str | None:
     """Why there is no answer, or None."""
     if not ranking.terms and not ranking.entities:
         return "The question has no words to search for."
@@ -56,7 +61,8 @@ def _reason(question: Question, ranking: Ranking, groundedness: float, chosen: S
     return None
 
 
-def _source(sentence: Sentence, evidence: Evidence) -> Source:
+def source(sentence: Sentence, evidence: Evidence) -> Source:
+    """Where a sentence stands, to the character."""
     chunk = sentence.passage.chunk
     start = chunk.start + sentence.start
     metadata = sentence.passage.document.metadata

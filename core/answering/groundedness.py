@@ -73,20 +73,24 @@ _NEGATION = re.compile(
 
 
 def validate(
-    question: str, evidence: Evidence, chosen: Sequence[Sentence], claims: Sequence[str], words: Words
+    question: str,
+    evidence: Evidence,
+    chosen: Sequence[Sentence],
+    claims: Sequence[str],
+    words: Words,
+    *,
+    titles: Sequence[str] = (),
 ) -> Validation:
     """Judge `claims`, the sentences of an answer, against `chosen`, which they rest on, and these against the
-    question."""
+    question. `titles` are what stands over them, where the claims are not quotations and may name it."""
     model = calibration()
     quotes = [sentence.quote for sentence in chosen]
-    supports = [support(claim, quotes, words, evidence.language) for claim in claims]
+    supports = [support(claim, [*quotes, *titles], words, evidence.language) for claim in claims]
     lengths = [len(claim) for claim in claims]
     supported = [s.value if s == VERBATIM else model.supports.probability(s._asdict()) for s in supports]
     parts = components(question, evidence, chosen, words)
     rounded = {name: round(min(max(value, 0.0), 1.0), 4) for name, value in parts.items()}
-    score = model.answers(statement=states(question, evidence.language)).probability(rounded) * _mean(
-        supported, lengths
-    )
+    score = answerable(question, evidence, rounded) * _mean(supported, lengths)
     return Validation(
         groundedness_score=round(score, 4) if claims else 0.0,
         components={
@@ -98,6 +102,11 @@ def validate(
         polarity=polarity(question, quotes[0]) if quotes else None,
         calibration=model.id,
     )
+
+
+def answerable(question: str, evidence: Evidence, parts: Mapping[str, float]) -> float:
+    """The probability that the evidence answers the question, by its `components`: the score of a verbatim answer."""
+    return calibration().answers(statement=states(question, evidence.language)).probability(parts)
 
 
 def _mean(values: Sequence[float], weights: Sequence[int]) -> float:

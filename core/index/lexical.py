@@ -230,5 +230,6 @@ class Lexical:
     def _hits(self, query: tantivy.Query) -> tuple[Positions, npt.NDArray[np.float32]]:
         """The positions of all that match, and their scores."""
         hits = self._searcher.search(query, max(self.found, 1), count=False).hits
-        ids = self._searcher.fast_field_values("chunk", [address for _, address in hits])
-        return np.array(ids, np.int64), np.fromiter((score for score, _ in hits), np.float32, len(hits))
+        scores, addresses = zip(*hits, strict=True) if hits else ((), ())
+        ids = self._searcher.fast_field_values("chunk", addresses)
+        return np.array(ids, np.int64), np.array(scores, np.float32)

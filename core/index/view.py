@@ -17,6 +17,8 @@ HUB_SHARE = 0.02
 HUB_FLOOR = 20
 """…unless it is in no more chunks than this."""
 STEPS = 3
+_NEXT_TO_NOTHING = 1e-4
+"""Of the most that stands anywhere. What is less reaches nearly everything and ranks none of it."""
 _WIDE = 3
 """Where the walk stands at less than one in so many sources, only their edges are looked at."""
 
@@ -191,8 +193,9 @@ class Spread:
         self.targets = targets
 
     def __call__(self, weights: Weights) -> Weights:
-        """What arrives at each target. The order of the sums, and so their last bit, is that of the edges."""
-        stands = weights > 0
+        """What arrives at each target, without what is next to nothing: a walk would soon carry that over all edges.
+        The order of the sums, and so their last bit, is that of the edges."""
+        stands = weights > _NEXT_TO_NOTHING * weights.max(initial=0.0)
         if _WIDE * np.count_nonzero(stands) < len(weights):
             at = np.flatnonzero(stands)
             lengths = self._lengths[at]

@@ -18,9 +18,12 @@ from pydantic import JsonValue
 
 from core.model import LogEntry, Mention, Metadata, Op, PackedChunk, Relation, StoredChunk, StoredDocument
 
-RecordScope = Literal["checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status"]
+RecordScope = Literal[
+    "checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status", "extraction"
+]
 """Small named JSON values, each with one owner: what a connector has read, how far a follower came, a connector's
-or endpoint's state (paused, disabled), an API key's hash, a document set aside, the fate of a journalled one."""
+or endpoint's state (paused, disabled), an API key's hash, a document set aside, the fate of a journalled one, what a
+language model found in a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +279,9 @@ class Store(Protocol):
 
     # -- the small tables
 
-    async def records(self, scope: RecordScope) -> dict[str, str]: ...
+    async def records(self, scope: RecordScope, keys: Collection[str] | None = None) -> dict[str, str]:
+        """A scope's records by key: all, or those of these keys that there are."""
+        ...
 
     async def record(self, scope: RecordScope, key: str) -> str | None:
         """One record's JSON text."""

@@ -90,14 +90,15 @@ def audit(row: Row) -> StoredAuditRecord:
 
 
 def chunk(row: Row) -> StoredChunk | None:
-    """From id, document_id, text, sentences, and the chunk ids and starts of a version of that document; None when
-    that version does not hold it."""
-    id_, document_id, text, sentences, packed_ids, packed_starts = row
+    """From id, document_id, text, sentences, hash, and the chunk ids and starts of a version of that document; None
+    when that version does not hold it."""
+    id_, document_id, text, sentences, hash_, packed_ids, packed_starts = row
     ids = unpack(packed_ids)
     if id_ not in ids:
         return None
     place = ids.index(id_)
-    return StoredChunk(id_, document_id, place, unpack(packed_starts)[place], text, unpack_pairs(sentences))
+    start = unpack(packed_starts)[place]
+    return StoredChunk(id_, document_id, place, start, text, unpack_pairs(sentences), hash=hash_)
 
 
 def new_chunk(row: Row) -> NewChunk:

@@ -68,6 +68,7 @@ def _doubts(config: Config, plugins: Plugins) -> Iterator[ConfigError]:
     except ConfigError as error:
         if not _has_keys(config.hub.store):
             yield ConfigError(f"hub.listen: {error.reason}", where=str(config.path))
+    yield from _missing_extras(config)
     for settings in config.connectors.values():
         if settings.enabled and settings.kind == "filesystem":
             for root in plugins.configure(settings)[1].model_dump()["path"]:
@@ -78,6 +79,16 @@ def _doubts(config: Config, plugins: Plugins) -> Iterator[ConfigError]:
         for source in settings.answers.sources if settings.answers else ():
             if source not in known:
                 yield settings.table.error(f"names the source {source!r}, which no connector here brings", "answers")
+
+
+def _missing_extras(config: Config) -> Iterator[ConfigError]:
+    from hub.model import require_extra
+
+    if config.model is not None:
+        try:
+            require_extra()
+        except ConfigError as error:
+            yield ConfigError(error.reason, where=str(config.path))
 
 
 def _has_keys(store: str) -> bool:

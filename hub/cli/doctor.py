@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from core.errors import AimeError, StoreError
+from core.errors import AimeError, ModelAnswerInvalid, StoreError
 from core.store.dsn import is_postgres, shown
 from core.store.opening import FORMS, store_of
 from hub.cli.config import inspect
@@ -33,6 +33,7 @@ FSYNCS = 50
 SLOW_FSYNCS = 100.0
 """A second. Below this, single posts wait noticeably for the disk; groups and batches still do well."""
 CLOCK_SLACK_SECONDS = 60.0
+MODEL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def _examine(config: Path | None, store: str | None) -> Iterator[Finding]:
             return
     if path is not None:
         yield from _connectors(path, url)
+        yield from _model(path)
     if file is None or file.exists():
         yield from _endpoints(path, url)
         yield from _projection(path, url)
@@ -228,6 +230,31 @@ def _projection(path: Path | None, store: str) -> Iterator[Finding]:
         yield Finding("projection", "warning", f"{settings.url} holds no projection", "a running hub writes it")
         return
     yield Finding("projection", "ok", f"{settings.url}: {max(0, head - version):,} versions behind the log")
+
+
+def _model(path: Path) -> Iterator[Finding]:
+    """Asks the configured model for a word, which takes a few tokens."""
+    from hub.config import read_config
+    from hub.model import model_client
+
+    settings = read_config(path)[0].model
+    if settings is None:
+        return
+
+    async def ask() -> int:
+        async with model_client(settings) as client:
+            return sum((await client.complete("Say yes.", max_tokens=16, within=MODEL_SECONDS)).usage)
+
+    name = f"{settings.model_id} in {settings.region}"
+    try:
+        tokens = asyncio.run(ask())
+    except ModelAnswerInvalid as error:
+        yield Finding("model", "warning", f"{name}: {error.message}", "see that it is a model for text")
+    except AimeError as error:
+        advice = "see that region, model and credentials are right; until then answers are quotations only"
+        yield Finding("model", "failed", f"{name}: {error.message}", advice)
+    else:
+        yield Finding("model", "ok", f"{name} answers ({tokens} tokens)")
 
 
 def _signs_callbacks(path: Path | None) -> bool:

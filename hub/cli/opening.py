@@ -22,18 +22,27 @@ from hub.cli.local import LocalTarget
 from hub.cli.options import Place
 from hub.cli.remote import HubUnreachable, RemoteTarget, connect
 from hub.cli.target import Target
+from hub.config import load_config
+from hub.model import answering
 
 
 @asynccontextmanager
-async def open_target(place: Place, *, create: bool = False) -> AsyncIterator[Target]:
-    """What `place` names. A store that is not there is made when `create` says so.
+async def open_target(place: Place, *, create: bool = False, worded: bool = False) -> AsyncIterator[Target]:
+    """What `place` names. A store that is not there is made when `create` says so. Where its questions may be put to a
+    language model, `worded` says so: a hub does as it is configured to.
 
     Raises ConfigError for a store that is not there, and what `open_place` raises.
     """
     if place.url is None and not create:
         await check_exists(place.store)
     async with open_place(place) as opened:
-        yield opened if isinstance(opened, RemoteTarget) else LocalTarget(opened)
+        if isinstance(opened, RemoteTarget):
+            yield opened
+        elif worded and place.config is not None:
+            async with answering(opened, load_config(place.config).model):
+                yield LocalTarget(opened)
+        else:
+            yield LocalTarget(opened)
 
 
 @asynccontextmanager

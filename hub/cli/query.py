@@ -53,7 +53,7 @@ def query(
 async def _ask(place: Place, text: str, options: dict[str, Any]) -> Answer:
     from hub.cli.opening import open_target
 
-    async with open_target(place) as target:
+    async with open_target(place, worded=True) as target:
         return await target.query(text, **options)
 
 
@@ -75,6 +75,8 @@ def print_answer(answer: Answer) -> None:
     print_text(answer.answer, answer.reason)
     grounded = answer.validation
     typer.echo(f"groundedness {grounded.groundedness_score:.2f}, graph version {answer.graph_version}")
+    if (how := answer.composition) is not None:
+        typer.echo(f"worded by {how.model}" if how.fallback is None else f"not worded by {how.model}: {how.reason}")
     for claim in grounded.unsupported_claims:
         typer.secho(f"unsupported: {claim}", fg="yellow")
     for number, source in enumerate(answer.sources, 1):

@@ -53,6 +53,7 @@ def create_app(hub: Hub, *, host: str = "127.0.0.1", run_token: SecretStr | None
     decompressed here, under their cap."""
     metrics = Metrics()
     metrics.attempts.counts = lambda: _attempts(hub)
+    metrics.model.figures = lambda: None if hub.model is None else hub.model.figures
     body_cap = hub.service.options.max_content_bytes * ESCAPED + ENVELOPE_BYTES
     site = Site(
         hub=hub,

@@ -58,6 +58,9 @@ async def metrics(call: Call) -> web.StreamResponse:
     if (projection := site.hub.projection) is not None:
         site.metrics.projection_lag.set(max(0, head - projection.version))
         site.metrics.projection_failing.set(projection.error is not None)
+    if (model := site.hub.model) is not None and (extraction := model.extraction) is not None:
+        site.metrics.extraction_lag.set(max(0, head - extraction.follower.version) if extraction.running else 0)
+        site.metrics.extraction_failing.set(extraction.running and extraction.error is not None)
     site.metrics.queue.set(service.queued)
     site.metrics.in_flight.set(site.in_flight)
     site.metrics.body_bytes.set(site.budget.held)

@@ -222,6 +222,14 @@ async def test_chunk_hashes_are_those_held_now(store: Store) -> None:
     assert await store.chunk_hashes(["a", "missing"]) == {"a": frozenset([new.hash])}
 
 
+async def test_a_chunk_is_read_with_its_hash(store: Store) -> None:
+    new = chunk("New.")
+    await commit(store, upsert("a", new))
+    [document] = (await store.documents(["a"])).values()
+    [held] = (await store.chunks(document.chunk_ids)).values()
+    assert held.hash == new.hash
+
+
 # ---------------------------------------------------------------- the log
 
 
@@ -360,6 +368,13 @@ async def test_a_checkpoint_stands_or_falls_with_its_documents(store: Store) -> 
     with pytest.raises(CommitConflict):
         await store.commit([conflicting])
     assert await store.records("checkpoint") == {"blog": '{"page": 2}'}
+
+
+async def test_records_are_read_by_their_keys(store: Store) -> None:
+    await store.commit([ChangeSet(records={("extraction", "a"): "1", ("extraction", "b"): "2", ("key", "a"): "3"})])
+    assert await store.records("extraction", ["b", "a", "c"]) == {"a": "1", "b": "2"}
+    assert await store.records("extraction", ["c"]) == {}
+    assert await store.records("extraction", []) == {}
 
 
 async def test_a_record_is_replaced_and_removed(store: Store) -> None:

@@ -17,6 +17,7 @@ import structlog
 
 from hub.cli import main
 from hub.cli.options import DEFAULT_CONFIG, Place
+from tests.bedrock_rig import service_url
 
 DOCUMENTS = [
     {"document_id": "1", "content": "The Amazon is the largest river. It flows through Brazil.", "metadata": {}},
@@ -486,7 +487,7 @@ def test_a_broken_configuration_stops_a_command_with_exit_code_2(aime: Run, fold
 
 def test_config_schema_describes_the_hub_and_each_installed_kind(aime: Run) -> None:
     schema = aime("config", "schema").json
-    assert {"hub", "connectors", "projection"} == set(schema["properties"])
+    assert {"hub", "connectors", "projection", "model"} == set(schema["properties"])
     assert "webhook" in schema["$defs"]
 
 
@@ -497,6 +498,53 @@ def test_doctor_finds_a_sound_store_sound(aime: Run, folder: Path) -> None:
     assert outcome.code == 0
     for subject in ("python", "sqlite", "disk", "store", "schema", "clock", "lock"):
         assert states[subject] == "ok"
+
+
+MODEL = """
+[model]
+kind = "bedrock"
+region = "eu-central-1"
+model_id = "amazon.nova-lite-v1:0"
+endpoint_url = "{url}"
+access_key_id = "${{MODEL_KEY}}"
+secret_access_key = "${{MODEL_SECRET}}"
+"""
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_doctor_asks_the_model_for_a_word(
+    aime: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    url = service_url("ministack") if there else "http://127.0.0.1:1"
+    monkeypatch.setenv("MODEL_KEY", "AKIDEXAMPLE")
+    monkeypatch.setenv("MODEL_SECRET", "a very secret key")
+    (folder / "plugins.toml").write_text(MODEL.format(url=url))
+    outcome = aime("doctor", "--json")
+    [model] = [finding for finding in outcome.json if finding["subject"] == "model"]
+    assert model["state"] == ("ok" if there else "failed")
+    assert "amazon.nova-lite-v1:0 in eu-central-1" in model["detail"]
+    assert bool(model["advice"]) is not there
+    assert "a very secret key" not in outcome.out + outcome.err
+
+
+def test_a_question_is_put_to_the_model_and_says_what_came_of_it(
+    aime: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_KEY", "AKIDEXAMPLE")
+    monkeypatch.setenv("MODEL_SECRET", "a very secret key")
+    (folder / "plugins.toml").write_text(MODEL.format(url=service_url("ministack")))
+    aime("ingest", corpus(folder, *DOCUMENTS))
+    outcome = aime("query", "How long is the Nile?")
+    assert "not worded by amazon.nova-lite-v1:0: The evidence does not say what the model wrote." in outcome.out
+    assert "It is 6,650 km long." in outcome.out
+
+
+def test_config_check_says_what_is_wrong_with_a_model(aime: Run, folder: Path) -> None:
+    (folder / "plugins.toml").write_text(MODEL.format(url="x") + 'budget = 1\nuse = "extraction"\n')
+    outcome = aime("config", "check")
+    assert outcome.code == 2
+    for line, words in ((6, "https://HOST"), (7, "MODEL_KEY"), (9, "not a setting"), (10, "model.use")):
+        assert any(f"plugins.toml:{line}: " in each and words in each for each in outcome.err.splitlines()), words
 
 
 def test_doctor_says_what_to_do_about_a_damaged_store_and_a_wrong_configuration(aime: Run, folder: Path) -> None:

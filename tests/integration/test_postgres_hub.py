@@ -17,7 +17,7 @@ import pytest
 
 from core.errors import StoreError
 from core.service import create_graph_service
-from core.store.base import Attempt, ChangeSet, DeliveryState, JournalItem, NewDelivery, Store
+from core.store.base import Attempt, ChangeSet, DeliveryState, JournalItem, NewDelivery, RecordScope, Store
 from core.store.opening import store_of
 from core.store.transfer import TABLES, copy
 from hub.config import Config
@@ -132,7 +132,7 @@ async def held(store: Store) -> dict[str, Any]:
         "stands": (floor, head),
         "log": await store.changes(0, 100, content=True, began=floor),
         "past": [await store.scan(version) for version in range(floor, head + 1)],
-        "records": [await store.records(scope) for scope in ("checkpoint", "key", "cursor")],
+        "records": [await store.records(scope) for scope in ("checkpoint", "key", "cursor", "extraction")],
         "journal": await store.journal(10),
         "deliveries": await store.deliveries(),
         "attempts": await store.attempts("n0"),
@@ -148,6 +148,11 @@ async def test_a_copy_holds_what_the_store_does_and_goes_on_with_its_numbers(url
             stack.push_async_callback(store.close)
         first, shared, last = stores
         await fill(first)
+        # More than are read at a time.
+        texts: dict[tuple[RecordScope, str], str | None] = {
+            ("extraction", f"{n:x}"): f'{{"n": {n}}}' for n in range(1200)
+        }
+        await first.commit([ChangeSet(records=texts)])
         seen: dict[str, int] = {}
         counts = await copy(first, shared, lambda table, rows: seen.update({table: seen.get(table, 0) + rows}))
         assert counts.keys() == {table.name for table in TABLES}

@@ -151,6 +151,15 @@ kind = "webhook"
         ('[projection]\nurl = "ws://user:secret@graph:8182/gremlin"', 2, "projection.url"),
         ('[projection]\nurl = "ws://graph:8182"\nchunk = true', 3, "chunks"),
         ("[projection]\nchunks = true", 1, "projection.url"),
+        ('[model]\nkind = "bedrok"\nregion = "eu-central-1"\nmodel_id = "m"', 2, 'did you mean "bedrock"?'),
+        ('[model]\nkind = "bedrock"\nregion = "Frankfurt"\nmodel_id = "m"', 3, "model.region"),
+        ('[model]\nkind = "bedrock"\nregion = "eu-central-1"\nmodel = "m"', 4, 'did you mean "model_id"?'),
+        ('[model]\nkind = "bedrock"\nregion = "eu-central-1"\nmodel_id = "m"\nuse = ["answer"]', 5, '"answers"'),
+        ('[model]\nkind = "bedrock"\nregion = "eu-central-1"\nmodel_id = "m"\nuse = []', 5, "model.use"),
+        ('[model]\nkind = "bedrock"\nregion = "eu-central-1"\nmodel_id = "m"\nendpoint_url = "ws://x"', 5, "https"),
+        ('[model]\nkind = "bedrock"\nregion = "eu-central-1"\nmodel_id = "m"\ntokens_per_minute = 1', 5, "1000"),
+        ('[model]\nkind = "bedrock"\nregion = "eu-central-1"\nmodel_id = "m"\naccess_key_id = "AKI"', 5, "${NAME}"),
+        ('[modle]\nkind = "bedrock"', 1, 'did you mean "model"?'),
     ],
 )
 def test_a_mistake_is_named_with_its_line(write: Write, text: str, line: int, words: str) -> None:

@@ -23,6 +23,7 @@ from core.errors import ConfigError
 from hub import sdk
 from hub.cli.app import app
 from hub.config import HubSettings, InstanceOptions, ProjectionSettings, load_config
+from hub.model_settings import ModelSettings
 from hub.plugins import Plugins
 from hub.sdk import format_duration, hooks
 from hub.sdk.contract import Event
@@ -159,7 +160,7 @@ def test_the_default_configuration_is_right_and_so_are_its_examples(
 ) -> None:
     text = (ROOT / "plugins.toml").read_text()
     assert Plugins().check(load_config(ROOT / "plugins.toml")) == []
-    examples = re.sub(r"^# (?=\[connectors|\[projection|\w+(\.\w+)* = )", "", text, flags=re.MULTILINE)
+    examples = re.sub(r"^# (?=\[connectors|\[projection|\[model|\w+(\.\w+)* = )", "", text, flags=re.MULTILINE)
     assert examples.count("\n[connectors.") == 3
     monkeypatch.setenv("CRM_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
     file = tmp_path / "plugins.toml"
@@ -218,6 +219,7 @@ def written(default: Any) -> str:
     [
         (HubSettings, "hub.", "### The hub"),
         (ProjectionSettings, "projection.", "### The projection"),
+        (ModelSettings, "model.", "### The model"),
         (InstanceOptions, "", "### Every connector"),
         *((spec.config, "", f'### kind = "{spec.kind}"') for spec in Plugins().specs()),
     ],

@@ -90,7 +90,7 @@ async def chunk_hash(db: Connection, chunk_ids: Collection[int]) -> Mapping[int,
 async def chunks(db: Connection, chunk_ids: Collection[int], as_of: int | None) -> dict[int, StoredChunk]:
     found = await db.fetch(
         "SELECT g.floor, g.version, held.* FROM graph AS g LEFT JOIN ("
-        " SELECT c.id, c.document_id, c.text, c.sentences, d.chunk_ids, d.chunk_starts"
+        " SELECT c.id, c.document_id, c.text, c.sentences, c.hash, d.chunk_ids, d.chunk_starts"
         " FROM chunks AS c JOIN documents AS d ON d.document_id = c.document_id"
         f" WHERE c.id = ANY($1) AND {CURRENT if as_of is None else VISIBLE.format(version='$2')}) AS held ON true",
         list(chunk_ids),
@@ -164,8 +164,11 @@ async def collectable(db: Connection, before: int) -> tuple[set[int], dict[int, 
 # ---------------------------------------------------------------- the small tables
 
 
-async def records(db: Connection, scope: str) -> dict[str, str]:
-    return dict(await db.fetch("SELECT key, value FROM records WHERE scope = $1 ORDER BY key", scope))
+async def records(db: Connection, scope: str, keys: Collection[str] | None) -> dict[str, str]:
+    if keys is None:
+        return dict(await db.fetch("SELECT key, value FROM records WHERE scope = $1 ORDER BY key", scope))
+    statement = "SELECT key, value FROM records WHERE scope = $1 AND key = ANY($2) ORDER BY key"
+    return dict(await db.fetch(statement, scope, list(keys)))
 
 
 async def record(db: Connection, scope: str, key: str) -> str | None:

@@ -161,8 +161,8 @@ class PostgresStore:
     ) -> list[LogEntry]:
         return await self._database.run(read.changes, after, limit, content, began)
 
-    async def records(self, scope: RecordScope) -> dict[str, str]:
-        return await self._database.run(read.records, scope)
+    async def records(self, scope: RecordScope, keys: Collection[str] | None = None) -> dict[str, str]:
+        return await self._database.run(read.records, scope, keys)
 
     async def record(self, scope: RecordScope, key: str) -> str | None:
         return await self._database.run(read.record, scope, key)

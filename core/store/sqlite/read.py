@@ -98,7 +98,7 @@ def chunk_hashes(db: apsw.Connection, document_ids: Collection[str]) -> dict[str
 def chunks(db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None) -> dict[int, StoredChunk]:
     found = select(
         db,
-        "SELECT id, document_id, text, sentences FROM chunks WHERE id IN (SELECT value FROM json_each(?))",
+        "SELECT id, document_id, text, sentences, hash FROM chunks WHERE id IN (SELECT value FROM json_each(?))",
         (as_list(chunk_ids),),
     )
     held = {
@@ -166,8 +166,13 @@ def _created_chunks(db: apsw.Connection, opened: dict[int, StoredDocument]) -> d
 # ---------------------------------------------------------------- the small tables
 
 
-def records(db: apsw.Connection, scope: str) -> dict[str, str]:
-    return dict(select(db, "SELECT key, value FROM records WHERE scope = ? ORDER BY key", (scope,)))
+def records(db: apsw.Connection, scope: str, keys: Collection[str] | None) -> dict[str, str]:
+    if keys is None:
+        return dict(select(db, "SELECT key, value FROM records WHERE scope = ? ORDER BY key", (scope,)))
+    statement = (
+        "SELECT key, value FROM records WHERE scope = ? AND key IN (SELECT value FROM json_each(?)) ORDER BY key"
+    )
+    return dict(select(db, statement, (scope, as_list(keys))))
 
 
 def record(db: apsw.Connection, scope: str, key: str) -> str | None:

@@ -139,8 +139,8 @@ class SqliteStore:
     ) -> list[LogEntry]:
         return await self._reader.run(read.changes, after, limit, content, began)
 
-    async def records(self, scope: RecordScope) -> dict[str, str]:
-        return await self._reader.run(read.records, scope)
+    async def records(self, scope: RecordScope, keys: Collection[str] | None = None) -> dict[str, str]:
+        return await self._reader.run(read.records, scope, keys)
 
     async def record(self, scope: RecordScope, key: str) -> str | None:
         return await self._reader.run(read.record, scope, key)

@@ -23,15 +23,24 @@ class SqliteSource:
         return await self._connection.run(_counters)
 
     async def rows(self, table: Table) -> AsyncIterator[Sequence[Sequence[Any]]]:
-        # `records` has no rowid, and is small.
-        if table.name == "records":
-            yield await self._connection.run(select, f"SELECT {', '.join(table.columns)} FROM records")
+        if table.name == "records":  # which has no rowid
+            async for records in self._records(table):
+                yield records
             return
         after = -1
         statement = f"SELECT rowid, {', '.join(table.columns)} FROM {table.name} WHERE rowid > ? ORDER BY rowid LIMIT ?"
         while found := await self._connection.run(select, statement, (after, ROWS_AT_ONCE)):
             after = found[-1][0]
             yield [row[1:] for row in found]
+
+    async def _records(self, table: Table) -> AsyncIterator[Sequence[Sequence[Any]]]:
+        last: Sequence[Any] = ("", "")
+        statement = (
+            f"SELECT {', '.join(table.columns)} FROM records WHERE (scope, key) > (?, ?) ORDER BY scope, key LIMIT ?"
+        )
+        while found := await self._connection.run(select, statement, (*last, ROWS_AT_ONCE)):
+            last = found[-1][:2]
+            yield found
 
 
 class SqliteTarget:
