@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks import postgres, projection, serving
+from benchmarks import postgres, projection, queues, serving
 from benchmarks.corpus import Corpus, grow
 from benchmarks.plot import draw
 from benchmarks.process import measured, memory
@@ -163,6 +163,19 @@ class Bench:
             found.append((seconds[0], seconds[1]))
         return found
 
+    def consumed(self, kind: str, server: str, remedy: str) -> list[tuple[float, float]]:
+        """For each round: the seconds of a hub that consumes the corpus, and of a bare loop. Raises Unmeasured."""
+        address = queues.server(server)
+        if address is None:
+            raise Unmeasured(f"there is no {remedy}: `make services` installs and starts it")
+        rounds = [
+            measured(
+                "queues", kind, documents=self.corpus.documents, folder=self._folder(f"{kind}-{number}"), at=address
+            )
+            for number in range(self.rounds)
+        ]
+        return [(each["hub"], each["limit"]) for each in rounds]
+
     @cached_property
     def growth(self) -> dict[int, dict[str, Any]]:
         """For each size of the corpus: what asking it took."""
@@ -288,6 +301,16 @@ def postgres_ingest(bench: Bench) -> Figure:
     return Figure("ingest on PostgreSQL (of the same on SQLite)", rate, "passages/s", limit, 0.8)
 
 
+def rabbitmq_consumed(bench: Bench) -> Figure:
+    rate, limit = _rates(bench, bench.consumed("rabbitmq", "rabbitmq", "RabbitMQ"))
+    return Figure("RabbitMQ, consumed, durable and acked (of a bare loop)", rate, "messages/s", limit, 0.15)
+
+
+def sqs_consumed(bench: Bench) -> Figure:
+    rate, limit = _rates(bench, bench.consumed("sqs", "ministack", "SQS"))
+    return Figure("SQS, received, durable and deleted (of a bare loop)", rate, "messages/s", limit, 0.5)
+
+
 FIGURES: Sequence[Callable[[Bench], Figure]] = (
     ingest,
     ingest_memory,
@@ -305,6 +328,8 @@ FIGURES: Sequence[Callable[[Bench], Figure]] = (
     idle_memory,
     projected,
     postgres_ingest,
+    rabbitmq_consumed,
+    sqs_consumed,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from types import MappingProxyType
 
 import pluggy
@@ -80,7 +81,22 @@ class Plugins:
             spec = self.spec(settings.kind)
         except ConfigError as error:
             raise settings.table.error(f"is not right: {error.reason}", "kind") from None
+        self.require(spec)
         return spec, settings.table.validate(spec.config, known=INSTANCE_KEYS)
+
+    def require(self, spec: ConnectorSpec) -> None:
+        """Raises PluginError where an extra that the kind needs is not installed."""
+        for module, package in spec.requires.items():
+            if find_spec(module) is None:
+                raise PluginError(f'kind {spec.kind!r} needs {module}: pip install "{package}"')
+
+    def feeding(self, scheme: str) -> ConnectorSpec:
+        """The kind that can feed queues with URLs of this scheme. Raises ConfigError, PluginError."""
+        known: dict[str, ConnectorSpec] = {each: spec for spec in self.specs() for each in spec.feeds}
+        if scheme not in known:
+            raise ConfigError(f"{scheme!r} is no scheme of a queue; there are {', '.join(sorted(known))}")
+        self.require(known[scheme])
+        return known[scheme]
 
     def check(self, config: Config) -> list[ConfigError]:
         """What is wrong with the enabled instances of a configuration, in the order of the file."""

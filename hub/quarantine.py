@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, JsonValue
 
 from core.errors import InvalidInput, NotFound
 from core.model import Change, Failure, ProcessResult, Status
@@ -18,6 +20,10 @@ from hub.callbacks import JournalStatus
 MAX_ENTRIES = 10_000
 """Beyond it the audit trail alone tells of refused documents."""
 ERROR_CHARS = 1000
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""Of a queue's message that is kept: all that SQS ever sends."""
+MAX_MESSAGES_BYTES = 64 * 1024 * 1024
+"""Of all of them together."""
 
 Key = tuple[RecordScope, str]
 Records = dict[Key, str | None]
@@ -33,12 +39,21 @@ class Quarantined(BaseModel):
     document_id: str
     error: str
     at: datetime
+    message_bytes: int | None = Field(None, description="A whole message of a queue is kept here: its size.")
+
+
+class QuarantinedMessage(Quarantined):
+    """One message of a queue, as it came."""
+
+    message: Base64Bytes
 
 
 class _Kept(Quarantined):
-    """As stored. `payload` is what was accepted and would be lost otherwise: a document posted with `wait=false`."""
+    """As stored. `payload` is what was accepted and would be lost otherwise: a document posted with `wait=false`;
+    `message` is what a queue sent, in base64."""
 
     payload: str | None = None
+    message: str | None = None
 
 
 class Quarantine:
@@ -48,10 +63,14 @@ class Quarantine:
         self._service = service
         self._keys: set[Key] = set()
         """What is set aside, or was since the start: of anything else there is no record to remove."""
+        self._message_bytes = 0
+        """Of messages that are kept; those that were dropped since the start still count."""
 
     async def open(self) -> None:
         """Learn what is set aside, so that good documents cost no look-up."""
-        self._keys = {("quarantine", key) for key in await self._service.store.records("quarantine")}
+        records = await self._service.store.records("quarantine")
+        self._keys = {("quarantine", key) for key in records}
+        self._message_bytes = sum(_Kept.model_validate_json(text).message_bytes or 0 for text in records.values())
 
     # -- what a transaction writes
 
@@ -77,6 +96,32 @@ class Quarantine:
             return ChangeSet()
         return ChangeSet(records=dict(self._entry(connector, result.document_id, result.error.message)))
 
+    # -- what a queue sent
+
+    async def keep(self, connector: str, message: bytes, error: str) -> bool:
+        """Set a whole message aside, under a name made from its bytes: one that comes again is the same entry. False
+        where there is no room for it. Raises StoreError."""
+        name = f"message-{hashlib.blake2b(message, digest_size=12).hexdigest()}"
+        key = _key(connector, name)
+        if key not in self._keys:
+            if len(message) > MAX_MESSAGE_BYTES or self._message_bytes + len(message) > MAX_MESSAGES_BYTES:
+                return False
+            if len(self._keys) >= MAX_ENTRIES:
+                return False
+            self._message_bytes += len(message)
+        entries = dict(self._entry(connector, name, error, message=message))
+        detail: dict[str, JsonValue] = {"connector": connector, "bytes": len(message), "error": error[:ERROR_CHARS]}
+        audit = AuditRecord(connector, "message.quarantined", subject=name, detail=detail)
+        await self._service.write(ChangeSet(records=entries, audit=(audit,)))
+        return True
+
+    async def message(self, connector: str, document_id: str) -> QuarantinedMessage:
+        """Raises NotFound."""
+        kept = await self._kept(connector, document_id)
+        if kept.message is None:
+            raise NotFound(f"of {document_id!r} of {connector!r} no message is kept")
+        return QuarantinedMessage.model_validate(kept.model_dump(exclude={"payload"}))
+
     # -- for the admin
 
     async def list(self) -> list[Quarantined]:
@@ -88,6 +133,8 @@ class Quarantine:
         """Put a document that was accepted back into the journal. Raises NotFound, and InvalidInput for one whose
         content was not kept, since its connector brings it again when it changes."""
         kept = await self._kept(connector, document_id)
+        if kept.message is not None:
+            raise InvalidInput(f"message {document_id!r} cannot be read as it is: read it, and publish it again mended")
         if kept.payload is None:
             raise InvalidInput(
                 f"the hub did not keep {document_id!r}: connector {connector!r} brings it when it changes at its source"
@@ -119,7 +166,7 @@ class Quarantine:
         return _Kept.model_validate_json(text)
 
     def _entry(
-        self, connector: str, document_id: str, error: str, payload: str | None = None
+        self, connector: str, document_id: str, error: str, payload: str | None = None, message: bytes | None = None
     ) -> Iterator[tuple[Key, str]]:
         key = _key(connector, document_id)
         if payload is None and key not in self._keys and len(self._keys) >= MAX_ENTRIES:
@@ -131,6 +178,8 @@ class Quarantine:
             error=error[:ERROR_CHARS],
             at=datetime.now(UTC),
             payload=payload,
+            message_bytes=None if message is None else len(message),
+            message=None if message is None else base64.b64encode(message).decode(),
         )
         yield key, entry.model_dump_json()
 

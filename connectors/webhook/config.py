@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, field_validator
 
 from hub.sdk import InvalidInput, NotifyOptions
 from hub.sdk.fields import ConnectorConfig, Duration
+from hub.sdk.payloads import MappingConfig
 from hub.sdk.webhooks import TOLERANCE, Format, HmacScheme, HmacWebhook, StandardWebhook, Verifier
 
 Secrets = Annotated[
@@ -27,22 +28,6 @@ _OUR_HEADERS = frozenset(
     {"content-type", "content-length", "transfer-encoding", "host", "connection"}
     | {"webhook-id", "webhook-timestamp", "webhook-signature"}
 )
-
-
-class MappingConfig(ConnectorConfig):
-    """Where a foreign payload holds what a document needs. A path is dotted (`post.title`, `items.0.id`) or, for keys
-    with dots in them, a JSON pointer (`/post/dc.title`)."""
-
-    document_id: str
-    content: str
-    documents: str | None = None
-    """Path of the list of documents, where a payload holds several; the other paths then begin at each."""
-    id_prefix: str = ""
-    """Put before each id, to keep it apart from other systems' ids: `crm-`."""
-    metadata: dict[str, str] = Field(default_factory=dict)
-    """Metadata key → path; what is not there is left out."""
-    delete_when: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Path → values. A payload that holds one of them deletes its document."""
 
 
 class ReceiveConfig(ConnectorConfig):

@@ -97,7 +97,7 @@ class Lexical:
             return np.empty(0, np.uint64)
         hits = self._searcher.search(tantivy.Query.all_query(), self.count, count=False).hits
         addresses = [address for _, address in hits]
-        positions = np.array(self._searcher.fast_field_values("chunk", addresses), np.int64)
+        positions = np.array(self._searcher.fast_field_values("chunk", list(addresses)), np.int64)
         if len(np.unique(positions)) != self.count or positions.max() != self.count - 1:
             raise ValueError(f"{self.count} chunks are indexed, but not those at the first {self.count} positions")
         order = np.argsort(positions)

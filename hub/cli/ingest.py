@@ -21,6 +21,14 @@ def ingest(
     language: Annotated[
         str | None, typer.Option(metavar="TAG", help="The language of documents that name none, such as de or pt-BR.")
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="QUEUE",
+            help="Put them into a queue for the hubs that consume it: amqp://HOST/VHOST?queue=NAME or"
+            " sqs://sqs.REGION.amazonaws.com/ACCOUNT/NAME.",
+        ),
+    ] = None,
     *,
     place: Place,
     as_json: JsonOption = False,
@@ -30,18 +38,25 @@ def ingest(
     A line of a NDJSON file is {document_id, content, metadata}, or BEIR's {_id, title, text, metadata}. A text is named
     by its path from the folder that was given. Exit code 1 if any document was rejected; each is named on stderr.
     """
+    from hub.cli.feed import feed
     from hub.cli.intake import intake, named_files
 
     files = list(named_files(paths))
-    summary = asyncio.run(intake(place, files, {"source": source, "language": language}))
+    defaults = {"source": source, "language": language}
+    if to is not None:
+        summary = asyncio.run(feed(to, files, defaults, place.max_content_bytes))
+        done = f"{summary['published']:,} published, {summary['rejected']:,} rejected."
+    else:
+        summary = asyncio.run(intake(place, files, defaults))
+        done = (
+            f"{summary['processed']:,} processed, {summary['unchanged']:,} unchanged,"
+            f" {summary['rejected']:,} rejected. The graph is at version {summary['graph_version']:,}."
+        )
     if as_json:
         print_json(summary)
     else:
         rate = summary["documents"] / max(summary["seconds"], 0.001)
-        typer.echo(
-            f"{count(summary['documents'], 'document', 'documents')} in {summary['seconds']:.1f} s ({rate:,.0f}/s):"
-            f" {summary['processed']:,} processed, {summary['unchanged']:,} unchanged,"
-            f" {summary['rejected']:,} rejected. The graph is at version {summary['graph_version']:,}."
-        )
+        documents = count(summary["documents"], "document", "documents")
+        typer.echo(f"{documents} in {summary['seconds']:.1f} s ({rate:,.0f}/s): {done}")
     if summary["rejected"]:
         raise typer.Exit(1)

@@ -75,11 +75,11 @@ async def intake(place: Place, files: Files, defaults: Defaults) -> dict[str, An
     tally = Tally()
     # Where each document that is on its way was found: results come in the same order.
     places: deque[str] = deque()
-    with _progress(files) as progress:
-        task = progress.add_task("documents", total=_count(files) if progress.live.is_started else None)
+    with progress_of(files) as progress:
+        task = progress.add_task("documents", total=count_documents(files) if progress.live.is_started else None)
         async with (
             open_target(place, create=True) as target,
-            aclosing(_records(files, defaults, place.max_content_bytes)) as records,
+            aclosing(records_of(files, defaults, place.max_content_bytes)) as records,
         ):
             documents = _documents(records, places, target, tally)
             async with aclosing(target.ingest(documents)) as results:
@@ -120,8 +120,8 @@ async def _documents(
             yield record.fields
 
 
-async def _records(files: Files, defaults: Defaults, max_bytes: int) -> AsyncGenerator[FileRecord, None]:
-    """Read in a thread, a few at a time."""
+async def records_of(files: Files, defaults: Defaults, max_bytes: int) -> AsyncGenerator[FileRecord, None]:
+    """What the files hold, not validated yet. Read in a thread, a few at a time."""
     found = (record for file, name in files for record in read_documents(file, name, max_content_bytes=max_bytes))
     while batch := await asyncio.to_thread(_next_batch, found):
         for record in batch:
@@ -152,7 +152,7 @@ def _complete(fields: dict[str, Any], defaults: Defaults) -> None:
 # ---------------------------------------------------------------- progress
 
 
-def _progress(files: Files) -> Progress:
+def progress_of(files: Files) -> Progress:
     """A bar on a terminal, nothing elsewhere."""
     return Progress(
         TextColumn("{task.description}"),
@@ -165,7 +165,7 @@ def _progress(files: Files) -> Progress:
     )
 
 
-def _count(files: Files) -> int:
+def count_documents(files: Files) -> int:
     """About how many documents there are: the lines of NDJSON files, and one for each other file."""
     return sum(_lines(path) if path.suffix.lower() in RECORDS else 1 for path, _ in files)
 

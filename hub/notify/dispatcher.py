@@ -183,9 +183,9 @@ class Dispatcher:
         not stored, and not tried again. Raises NotFound."""
         now = self._clock.now()
         data = {"type": "endpoint.test", "timestamp": rfc3339(now), "endpoint": name}
-        return await self._sender.send(
-            self._lane(name), Notification(id=f"test_{uuid4().hex}", type="endpoint.test", timestamp=now, data=data)
-        )
+        notification = Notification(id=f"test_{uuid4().hex}", type="endpoint.test", timestamp=now, data=data)
+        (outcome,) = await self._sender.send(self._lane(name), [notification])
+        return outcome
 
     # -- inside
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.store.base import RecordScope
 from hub.net.breaker import Breaker, BreakerState
 from hub.notify.schedule import Clock
-from hub.sdk.contract import Notifies, Outcome
+from hub.sdk.contract import Batches, Notifies, Outcome
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -29,6 +29,11 @@ class Endpoint:
     connector: Notifies
     may_be_disabled: bool = True
     """By its own answers. Callbacks go to many hosts, so one that is gone ends its own deliveries and no more."""
+
+    @property
+    def batch(self) -> int:
+        """The most notifications that one attempt may take."""
+        return self.connector.batch if isinstance(self.connector, Batches) else 1
 
 
 class EndpointState(BaseModel):
@@ -124,20 +129,28 @@ class Lane:
         the wall clock is set ahead."""
         self._held_until = max(self._held_until, self._clock.elapsed() + seconds)
 
+    def heard(self, outcomes: Sequence[Outcome]) -> None:
+        """What an attempt says about the line, whatever it says about each notification. A 4xx is an answer: it says
+        nothing against the line. Where nothing was sent, nothing is said."""
+        sent = [outcome for outcome in outcomes if not outcome.unsent]
+        if any(outcome.error is None or (outcome.status or 500) < 500 for outcome in sent):
+            self._breaker.succeeded()
+        elif sent:
+            self._breaker.failed(sent[0].error or "")
+
+    def unsent(self, outcome: Outcome, rest: float) -> None:
+        """Nothing went out; nothing goes out for a while."""
+        self.last_error = outcome.error
+        self.hold(rest)
+
     def succeeded(self) -> None:
         self.delivered += 1
-        self._breaker.succeeded()
         self.state = EndpointState(disabled=self.state.disabled)
 
     def failed_with(self, outcome: Outcome, now: datetime) -> None:
-        """What an attempt that failed says about the endpoint. A 4xx is an answer: it says nothing against the line."""
-        error = outcome.error or ""
+        """What a notification that was not delivered says about the endpoint."""
         self.failed += 1
-        self.last_error = error
-        if outcome.status is None or outcome.status >= 500:
-            self._breaker.failed(error)
-        else:
-            self._breaker.succeeded()
+        self.last_error = outcome.error or ""
         update: dict[str, object] = {
             "failures": self.state.failures + 1,
             "failing_since": min(now, self.state.failing_since or now),
@@ -201,7 +214,7 @@ class Lane:
         return EndpointHealth(
             name=self.name,
             state=state,
-            reason=self.state.disabled or (self.last_error if self.state.failures else None),
+            reason=self.state.disabled or (self.last_error if self.state.failures or held else None),
             breaker=self._breaker.state,
             in_flight=self.in_flight,
             delivered=self.delivered,

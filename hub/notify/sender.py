@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -173,20 +173,22 @@ class Sender:
         under_way = frozenset(self._in_flight)
         limit = room + len(under_way)
         found = await self._service.store.due(self._clock.now(), limit, skip=resting | self._absent | self._released)
+        fresh = [delivery for delivery in found if delivery.id not in under_way][:room]
         progress = False
-        for delivery in found:
-            if delivery.id in under_way or len(self._in_flight) >= self._concurrency:
-                continue
+        for name, deliveries in _by_endpoint(fresh).items():
             try:
-                lane = self.lane(delivery.endpoint)
+                lane = self.lane(name)
             except NotFound:
-                self._absent.add(delivery.endpoint)
+                self._absent.add(name)
                 progress = True
                 continue
-            if lane.wait() == 0 and lane.name not in self._released:
+            for start in range(0, len(deliveries), lane.endpoint.batch):
+                if lane.wait() != 0 or lane.name in self._released:
+                    break
+                batch = deliveries[start : start + lane.endpoint.batch]
                 lane.enter()
-                self._in_flight.add(delivery.id)
-                attempts.create_task(self._deliver(lane, delivery), name=f"notify: {lane.name}")
+                self._in_flight.update(delivery.id for delivery in batch)
+                attempts.create_task(self._deliver(lane, batch), name=f"notify: {lane.name}")
                 progress = True
         return progress
 
@@ -221,20 +223,24 @@ class Sender:
         except TimeoutError:
             return
 
-    # -- one delivery
+    # -- one attempt
 
-    async def _deliver(self, lane: Lane, delivery: Delivery) -> None:
+    async def _deliver(self, lane: Lane, deliveries: Sequence[Delivery]) -> None:
         try:
             at, started = self._clock.now(), self._clock.elapsed()
-            outcome = await self._attempt(lane, delivery)
-            if outcome.unsent:
-                lane.hold(outcome.retry_after or UNSENT_REST)
-            else:
-                await self._settle(lane, delivery, outcome, at, self._clock.elapsed() - started)
+            outcomes = await self._attempt(lane, deliveries)
+            duration = self._clock.elapsed() - started
+            lane.heard(outcomes)
+            async with asyncio.TaskGroup() as settling:
+                for delivery, outcome in zip(deliveries, outcomes, strict=True):
+                    if outcome.unsent:
+                        lane.unsent(outcome, outcome.retry_after or UNSENT_REST)
+                    else:
+                        settling.create_task(self._settle(lane, delivery, outcome, at, duration))
         finally:
             lane.left()
             self._idle.beat()
-            self._in_flight.discard(delivery.id)
+            self._in_flight.difference_update(delivery.id for delivery in deliveries)
             if lane.name not in self._endpoints:
                 if lane.forgettable:
                     self._lanes.pop(lane.name, None)
@@ -242,24 +248,36 @@ class Sender:
                     self._left.add(lane.name)
             self.wake()
 
-    async def _attempt(self, lane: Lane, delivery: Delivery) -> Outcome:
-        try:
-            notification = notification_of(delivery)
-        except (ValueError, KeyError, TypeError) as error:
-            return Outcome(error=f"its payload cannot be read: {type(error).__name__}", permanent=True)
-        return await self.send(lane, notification)
+    async def _attempt(self, lane: Lane, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+        """One outcome for each, in order."""
+        outcomes: dict[str, Outcome] = {}
+        notifications: list[Notification] = []
+        for delivery in deliveries:
+            try:
+                notifications.append(notification_of(delivery))
+            except (ValueError, KeyError, TypeError) as error:
+                reason = f"its payload cannot be read: {type(error).__name__}"
+                outcomes[delivery.id] = Outcome(error=reason, permanent=True)
+        if notifications:
+            sent = await self.send(lane, notifications)
+            outcomes.update((each.id, outcome) for each, outcome in zip(notifications, sent, strict=True))
+        return [outcomes[delivery.id] for delivery in deliveries]
 
-    async def send(self, lane: Lane, notification: Notification) -> Outcome:
-        """One try, within the time for an attempt. A connector that raises, or gives no single outcome, has failed."""
+    async def send(self, lane: Lane, batch: Sequence[Notification]) -> Sequence[Outcome]:
+        """One try, within the time for an attempt; an outcome for each. A connector that raises, or gives another
+        number of outcomes, has failed all of them."""
         try:
             async with asyncio.timeout(self._attempt_timeout):
-                (outcome,) = await lane.endpoint.connector.notify([notification])
+                outcomes = list(await lane.endpoint.connector.notify(batch))
         except TimeoutError:
-            return Outcome(error=f"no outcome within {self._attempt_timeout:g} s")
+            return [Outcome(error=f"no outcome within {self._attempt_timeout:g} s")] * len(batch)
         except Exception as error:  # noqa: BLE001  (anybody's plugin; its neighbours go on, and the log tells)
             _log.exception("notify.connector_failed", endpoint=lane.name)
-            return Outcome(error=f"the connector failed: {type(error).__name__}")
-        return outcome
+            return [Outcome(error=f"the connector failed: {type(error).__name__}")] * len(batch)
+        if len(outcomes) != len(batch):
+            reason = f"the connector failed: {len(outcomes)} outcomes for {len(batch)} notifications"
+            return [Outcome(error=reason)] * len(batch)
+        return outcomes
 
     async def _settle(self, lane: Lane, delivery: Delivery, outcome: Outcome, at: datetime, duration: float) -> None:
         now = self._clock.now()
@@ -361,6 +379,14 @@ class Sender:
     async def _from_the_future(self, delivery: Delivery, now: datetime) -> bool:
         attempts = await self._service.store.attempts(delivery.id)
         return delivery.created_at > now or any(attempt.at > now for attempt in attempts)
+
+
+def _by_endpoint(deliveries: Iterable[Delivery]) -> dict[str, list[Delivery]]:
+    """In the order in which they are due, each endpoint's together."""
+    found: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        found.setdefault(delivery.endpoint, []).append(delivery)
+    return found
 
 
 def default_breaker(name: str) -> Breaker:

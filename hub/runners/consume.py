@@ -10,12 +10,15 @@ from datetime import timedelta
 from core.errors import AuthFailed, Busy, NotReady, NotSent, RateLimited, StoreError
 from core.model import ProcessResult
 from hub.instance import Instance, describe
-from hub.runners.intake import Intake, all_refused
+from hub.runners.intake import Intake
 from hub.runners.schedule import backoff
 from hub.sdk import Consumes, Delivery
 
-IN_FLIGHT = 64
-"""Messages that may be on their way to the commit at a time: enough to fill a group commit."""
+IN_FLIGHT = 256
+"""Messages that may be on their way to the commit at a time: enough to fill several group commits. A connector that
+hands over fewer before they are acknowledged (its prefetch) sets a lower bound."""
+LONGEST_REST = 5.0
+"""Seconds. Another try is one connection, and a queue may fill meanwhile."""
 SETTLE_SECONDS = 30.0
 """For one acknowledgement."""
 
@@ -55,7 +58,7 @@ class ConsumeRunner:
             return backoff(2)
         except NotReady as error:
             instance.failed(error)
-            return backoff(instance.status.failures, error.retry_after)
+            return max(min(backoff(instance.status.failures), LONGEST_REST), error.retry_after or 0.0)
         except AuthFailed as error:
             instance.failed(error, for_good=True)
             return 0.0
@@ -99,20 +102,18 @@ class ConsumeRunner:
         reader.cancel()
 
     async def _settle(self, delivery: Delivery) -> None:
-        """Acknowledge after the commit; reject what can never be taken."""
+        """Acknowledge after the commit. A message of which something was refused is kept whole, or else rejected, so
+        that it is not lost: what fits of it is committed in any case."""
         try:
             results = await self._submit(delivery)
         except Poison as poison:
-            reason = str(poison)
+            reason: str | None = str(poison)
         else:
             self._instance.succeeded()
-            if not all_refused(results):
-                async with asyncio.timeout(SETTLE_SECONDS):
-                    await delivery.ack()
-                return
-            reason = next((result.error.message for result in results if result.error), "was refused")
+            reason = next((each.error.message for each in results if each.error), None)
+        kept = reason is None or (delivery.body is not None and await self._intake.keep(delivery.body, reason))
         async with asyncio.timeout(SETTLE_SECONDS):
-            await delivery.reject(reason)
+            await (delivery.ack() if kept else delivery.reject(reason or ""))
 
     async def _submit(self, delivery: Delivery) -> list[ProcessResult]:
         """Raises StoreError, and Poison for a message that fails on every try."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from core.model import Change, Failure, ProcessResult, Status, Upsert
+from core.model import Change, Failure, ProcessResult, Upsert
 from core.service import GraphService
 from core.store.base import ChangeSet, Fences
 from hub.instance import Instance
@@ -64,6 +64,10 @@ class Intake:
         named = [change.document_id for change in changes if isinstance(change, Change)]
         await self.submit([Failure(reason, document_id) for document_id in named] or [Failure(reason)])
 
+    async def keep(self, message: bytes, reason: str) -> bool:
+        """Quarantine a message as it came; False where there is no room for it. Raises StoreError."""
+        return await self._quarantine.keep(self._instance.name, message, reason)
+
     def _ready(self, changes: Iterable[Change]) -> Iterator[Change]:
         """With the instance's source where a document names none, and within the cap on content."""
         cap = self._service.options.max_content_bytes
@@ -89,8 +93,3 @@ class Intake:
 def _storable(text: str) -> str:
     """A connector names what it could not read as it found it; a lone surrogate in it must not break the record."""
     return text[:1000].encode(errors="backslashreplace").decode().replace("\x00", "\\x00")
-
-
-def all_refused(results: Sequence[ProcessResult]) -> bool:
-    """Whether nothing of a message could be taken, so that it is poison."""
-    return bool(results) and all(result.status is Status.REJECTED for result in results)

@@ -7,14 +7,14 @@ sees which. It opens no HTTP session of its own, never sleeps, never retries: it
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
 
-from core.model import Change, Metadata
+from core.model import Change, Document, Metadata
 from core.views import Answer
 
 API_VERSION = 1
@@ -40,6 +40,12 @@ class ConnectorSpec:
     create: Callable[[Any, Context], Connector]
     checkpoint: type[BaseModel] | None = None
     api_version: int = API_VERSION
+    requires: Mapping[str, str] = field(default_factory=dict)
+    """Modules that only an extra brings → what `pip install` has to be told. Where one is missing, an instance of this
+    kind cannot be used, and says so."""
+    feeds: Mapping[str, Callable[[str, Context], Feeds]] = field(default_factory=dict)
+    """URL schemes that `aime ingest --to` can feed → what opens such a URL. It does no I/O, and raises ConfigError for
+    a URL that it cannot use."""
 
 
 Event = Literal[
@@ -149,11 +155,16 @@ class Batch(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message of a queue. The hub calls exactly one of `ack` (after the commit) and `reject` (poison)."""
+    """One message of a queue. The hub calls exactly one of `ack` (after the commit) and `reject` (something of it could
+    not be taken, though the rest is committed).
+
+    With `body`, the message as it came, the hub keeps it in its quarantine instead of rejecting it, if it has room.
+    """
 
     changes: Sequence[Change]
     ack: Callable[[], Awaitable[None]]
     reject: Callable[[str], Awaitable[None]]
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +272,26 @@ class Notifies(Protocol):
     """Sends notifications to one endpoint; one outcome for each, in order. Never raises for a single notification."""
 
     async def notify(self, batch: Sequence[Notification]) -> Sequence[Outcome]: ...
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Beside `notify`: the most notifications that one call may be given. Without it, it is one."""
+
+    batch: int
+
+
+class Feeds(Protocol):
+    """Puts documents into a queue for the hubs that consume it. One outcome for each, in order."""
+
+    batch: int
+    """The most documents that one call may be given."""
+
+    async def feed(self, documents: Sequence[Document]) -> Sequence[Outcome]:
+        """Returns once the queue has confirmed them. Raises NotReady, AuthFailed when it cannot be reached."""
+        ...
+
+    async def aclose(self) -> None: ...
 
 
 class Core(Protocol):

@@ -18,7 +18,9 @@ from pydantic import BaseModel
 from hub.net import Network
 from hub.plugins import Plugins
 from hub.sdk import API_VERSION, ConnectorSpec, Health, Lists, Pulls
+from tests import sqs_rig
 from tests.connector_rig import LOOPBACK, Graph, context, pull, served
+from tests.rabbitmq_rig import wires
 
 PLUGINS = Plugins()
 SECRET = "whsec_" + "aGVsbG8gaGVsbG8gaGVsbG8gaGVsbG8="
@@ -77,11 +79,35 @@ async def webhook(_: Path) -> AsyncIterator[World]:
         yield World({"receive": {"secret": SECRET}, "notify": {"url": url, "secret": SECRET}})
 
 
-WORLDS = {"filesystem": folder, "feed": feed, "webhook": webhook}
+@asynccontextmanager
+async def rabbitmq(_: Path) -> AsyncIterator[World]:
+    async with wires() as broker:
+        queue = await broker.queue()
+        yield World({"url": broker.url, "consume": {"queue": queue}, "notify": {"routing_key": queue}})
+        await broker.delete(queue)
+
+
+@asynccontextmanager
+async def sqs(_: Path) -> AsyncIterator[World]:
+    async with sqs_rig.sqs() as service:
+        url = await service.queue()
+        table = {"region": sqs_rig.REGION, "endpoint_url": service.at, "access_key_id": "test"}
+        yield World({**table, "secret_access_key": SECRET, "consume": {"queue_url": url}, "notify": {"queue_url": url}})
+
+
+WORLDS = {"filesystem": folder, "feed": feed, "webhook": webhook, "rabbitmq": rabbitmq, "sqs": sqs}
 NOWHERE: dict[str, dict[str, Any]] = {
     "filesystem": {"path": "/no/such/folder"},
     "feed": {"url": "http://127.0.0.1:9/"},
     "webhook": {"notify": {"url": "http://127.0.0.1:9/", "secret": SECRET}},
+    "rabbitmq": {"url": "amqp://127.0.0.1:9", "consume": {"queue": "documents"}},
+    "sqs": {
+        "region": "eu-central-1",
+        "endpoint_url": "http://127.0.0.1:9/",
+        "access_key_id": "test",
+        "secret_access_key": "test",
+        "consume": {"queue_url": "http://127.0.0.1:9/000000000000/documents"},
+    },
 }
 """Tables that are right, of systems that are not there."""
 

@@ -139,7 +139,9 @@ def lane(hands: Hands, stored: str | None = None) -> Lane:
 
 def fail(lane: Lane, status: int | None = 500, retry_after: float | None = None, at: datetime = NOW) -> None:
     lane.enter()
-    lane.failed_with(Outcome(error="no", status=status, retry_after=retry_after), at)
+    outcome = Outcome(error="no", status=status, retry_after=retry_after)
+    lane.heard([outcome])
+    lane.failed_with(outcome, at)
     lane.left()
 
 
@@ -170,6 +172,26 @@ def test_refusals_say_nothing_against_the_line() -> None:
         fail(crm, 422)
     assert crm.wait() == 0
     assert crm.health().state == "failing"
+
+
+def test_a_batch_that_gets_through_in_part_says_nothing_against_the_line_and_one_that_fails_counts_once() -> None:
+    crm = lane(Hands())
+    for _ in range(10):
+        crm.heard([Outcome(error="no"), Outcome()])
+    assert crm.wait() == 0
+    crm.heard([Outcome(error="no")] * 10)
+    assert crm.wait() == 0
+    crm.heard([Outcome(error="no")] * 10)
+    assert crm.wait() == 30
+
+
+def test_what_was_not_sent_puts_the_rest_off_and_says_why_and_counts_as_no_failure() -> None:
+    crm = lane(Hands())
+    for _ in range(10):
+        crm.heard([Outcome(error="the broker is away", unsent=True)])
+    crm.unsent(Outcome(error="the broker is away", unsent=True), 2.0)
+    health = crm.health()
+    assert (crm.wait(), health.state, health.reason, health.failed) == (2.0, "paused", "the broker is away", 0)
 
 
 def test_what_a_restart_must_know_is_in_the_record() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -107,6 +108,18 @@ def test_a_plugin_that_cannot_be_loaded_is_reported_by_name_and_the_others_go_on
     assert words in raised.value.message
     assert [spec.kind for spec in plugins.specs()] == ["good"]
     assert words in plugins.broken["bad"].message
+
+
+def test_a_kind_whose_extra_is_not_installed_names_it_and_can_still_be_described(
+    declare: Callable[..., EntryPoint], tmp_path: Path
+) -> None:
+    wanting = replace(spec("queue"), requires={"no_such_module": "aime-hub[queue]"})
+    plugins = Plugins([declare("queue", wanting)])
+    path = tmp_path / "plugins.toml"
+    path.write_text('[connectors.q]\nkind = "queue"\n')
+    [error] = plugins.check(load_config(path))
+    assert "kind 'queue' needs no_such_module: pip install \"aime-hub[queue]\"" in error.message
+    assert plugins.specs() == [wanting]
 
 
 class Lax(BaseModel):

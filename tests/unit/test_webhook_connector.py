@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 from standardwebhooks import Webhook
 
-from connectors.webhook.config import MappingConfig, WebhookConfig
+from connectors.webhook.config import WebhookConfig
 from connectors.webhook.connector import create, hub_connectors
 from connectors.webhook.mapping import changes
 from core.errors import AuthFailed, InvalidInput, NotReady, NotSent, RateLimited, VerificationFailed
 from core.model import Delete, Document, Failure, Upsert
 from hub.sdk.contract import Context, HttpResponse, InboundRequest, Notification, Notifies, Receives
+from hub.sdk.payloads import MappingConfig
 from hub.sdk.webhooks import HmacScheme, HmacWebhook, StandardWebhook
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

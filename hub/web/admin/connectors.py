@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import Busy, NotFound
 from hub.instance import Instance, InstanceState
-from hub.quarantine import Quarantined
+from hub.quarantine import Quarantined, QuarantinedMessage
 from hub.telemetry import redact_text
 from hub.web.routes import Call, Handler, Reply, Route, reply
 
@@ -170,6 +170,11 @@ async def list_quarantine(call: Call) -> web.StreamResponse:
     return reply(QuarantineList(documents=await call.site.hub.quarantine.list()))
 
 
+async def get_message(call: Call) -> web.StreamResponse:
+    entry = call.params(QuarantineEntry)
+    return reply(await call.site.hub.quarantine.message(entry.connector, entry.document_id))
+
+
 async def retry_quarantined(call: Call) -> web.StreamResponse:
     entry = await call.model(QuarantineEntry)
     await call.site.hub.retry_quarantined(entry.connector, entry.document_id, actor=call.caller.actor)
@@ -247,6 +252,17 @@ ROUTES = (
         TAG,
         "admin",
         {200: Reply("All of it.", QuarantineList)},
+    ),
+    Route(
+        "GET",
+        "/admin/quarantine/message",
+        get_message,
+        "Read a message that was set aside",
+        TAG,
+        "admin",
+        {200: Reply("The message, in base64.", QuarantinedMessage)},
+        query=QuarantineEntry,
+        problems=(404, 422),
     ),
     _quarantine_route("retry", retry_quarantined, "Try a document again", 202, "It is tried again."),
     _quarantine_route("drop", drop_quarantined, "Forget a document that was set aside", 200, "Forgotten."),

@@ -37,13 +37,15 @@ async def test_the_same_document_twice_ends_with_the_later_message(tmp_path: Pat
         assert (await hub.service.document("a")).text == "Version 19."
 
 
-async def test_a_message_of_which_nothing_can_be_taken_is_rejected_and_its_neighbours_go_on(tmp_path: Path) -> None:
+async def test_a_message_that_fits_in_part_or_not_at_all_is_rejected_and_its_neighbours_go_on(tmp_path: Path) -> None:
     queue = Queue()
     async with running(tmp_path, {"q": queue}) as hub:
         queue.send([failure("bad")])
-        queue.send([doc("good"), failure("half")])
-        await until(lambda: len(queue.fate) == 2)
-        assert sorted(queue.fate) == ["ack good", "reject bad"]
+        queue.send([doc("half-good"), failure("half")])
+        queue.send([doc("good")])
+        await until(lambda: len(queue.fate) == 3)
+        assert sorted(queue.fate) == ["ack good", "reject bad", "reject half-good"]
+        assert set(await stored(hub.service)) == {"half-good", "good"}
         assert {entry.document_id for entry in await hub.quarantine.list()} == {"bad", "half"}
 
 

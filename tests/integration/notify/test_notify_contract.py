@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from core.service import GraphService
 from core.store.base import ChangeSet, DeliveryState, NewDelivery
 from hub.net import Network
 from hub.notify import Endpoint, RetrySchedule
-from hub.sdk.contract import Outcome
+from hub.sdk.contract import Notification, Outcome
 from tests.integration.notify.rig import (
     Odd,
     Recorded,
@@ -39,7 +39,7 @@ async def endless() -> Any:
 
 @pytest.mark.parametrize(
     ("act", "error"),
-    [(raising, "RuntimeError"), (silent, "ValueError"), (endless, "no outcome within 0.05 s")],
+    [(raising, "RuntimeError"), (silent, "0 outcomes for 1 notifications"), (endless, "no outcome within 0.05 s")],
 )
 async def test_a_connector_that_breaks_its_contract_has_failed_and_others_go_on(
     service: GraphService, network: Network, act: Callable[[], Awaitable[Any]], error: str
@@ -84,3 +84,43 @@ async def test_a_payload_that_cannot_be_read_is_dead_at_once(service: GraphServi
         dispatcher.wake()
         await recorded.until(lambda: len(recorded.attempts) == 1)
     assert recorded.states() == [DeliveryState.DEAD]
+
+
+class Batching:
+    """Takes three at a time; every second notification fails once."""
+
+    batch = 3
+
+    def __init__(self) -> None:
+        self.batches: list[list[tuple[str, int]]] = []
+        self.refused: set[str] = set()
+        self.taken: list[tuple[str, int]] = []
+
+    async def notify(self, batch: Sequence[Notification]) -> Sequence[Outcome]:
+        self.batches.append([(each.data["document_id"], each.data["graph_version"]) for each in batch])
+        return [self._outcome(each) for each in batch]
+
+    def _outcome(self, notification: Notification) -> Outcome:
+        version = notification.data["graph_version"]
+        if version % 2 and notification.id not in self.refused:
+            self.refused.add(notification.id)
+            return Outcome(error="not this time", status=503)
+        self.taken.append((notification.data["document_id"], version))
+        return Outcome()
+
+
+async def test_an_endpoint_that_takes_batches_gets_them_with_an_outcome_for_each_and_keeps_its_order(
+    service: GraphService,
+) -> None:
+    there = Batching()
+    recorded = Recorded()
+    async with dispatching(service, Endpoint("there", ("document.processed",), there), recorded=recorded):
+        for number in range(6):
+            await asyncio.gather(*(put(service, f"d{name}", f"text {number}") for name in range(5)))
+        await recorded.until(lambda: recorded.states().count(DeliveryState.DELIVERED) == 30)
+    assert max(map(len, there.batches)) == 3
+    assert all(len({name for name, _ in batch}) == len(batch) for batch in there.batches), "one of each document"
+    for name in range(5):
+        versions = [version for document, version in there.taken if document == f"d{name}"]
+        assert versions == sorted(set(versions))
+    assert recorded.states().count(DeliveryState.PENDING) == len(there.refused) == 15

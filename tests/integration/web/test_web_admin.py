@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 
@@ -66,6 +67,19 @@ async def test_what_is_not_there_is_404(site: Site) -> None:
     await site.call("DELETE", "/admin/keys/x", status=404)
     for action in ("retry", "drop"):
         await site.post(f"/admin/quarantine/{action}", {"connector": "x", "document_id": "y"}, status=404)
+
+
+async def test_a_message_that_was_set_aside_is_read_in_base64_and_dropped(open_site: OpenSite) -> None:
+    async with open_site() as site:
+        await site.hub.quarantine.keep("q", b"\xff no json", "the body is not UTF-8 at byte 0")
+        [entry] = (await site.call("GET", "/admin/quarantine")).json["documents"]
+        assert entry["message_bytes"] == 9
+        names = {"connector": "q", "document_id": entry["document_id"]}
+        message = (await site.call("GET", "/admin/quarantine/message", params=names)).json
+        assert base64.b64decode(message["message"]) == b"\xff no json"
+        await site.post("/admin/quarantine/retry", names, status=422)
+        await site.post("/admin/quarantine/drop", names)
+        await site.call("GET", "/admin/quarantine/message", params=names, status=404)
 
 
 async def test_an_endpoint_is_listed_disabled_and_enabled_and_its_secret_is_not_shown(

@@ -1,0 +1,1 @@
+"""RabbitMQ: documents come from a queue, notifications go to an exchange."""

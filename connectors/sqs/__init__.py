@@ -1,0 +1,1 @@
+"""Amazon SQS: documents come from one queue, notifications go to another."""

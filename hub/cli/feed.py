@@ -1,0 +1,120 @@
+"""The way of files into a queue, for the hubs that consume it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from core.errors import InvalidDocument, NotReady
+from core.model import Document
+from hub.cli.intake import Defaults, Files, count_documents, progress_of, records_of
+from hub.cli.output import warn
+from hub.net import Network
+from hub.plugins import Plugins
+from hub.runners.schedule import backoff
+from hub.sdk import Context, Feeds, Outcome
+
+TRIES = 5
+"""For documents that the queue could not take for a reason that passes."""
+
+
+@dataclass(slots=True)
+class Feeding:
+    """Documents on their way, a batch at a time: one document in two versions keeps their order."""
+
+    queue: Feeds
+    published: int = 0
+    rejected: int = 0
+    started: float = field(default_factory=time.monotonic)
+    _batch: dict[str, tuple[str, Document]] = field(default_factory=dict)
+    """By id: where each was found, and the document."""
+
+    async def add(self, where: str, document: Document) -> None:
+        """Raises NotReady when the queue cannot take what came before."""
+        if document.document_id in self._batch or len(self._batch) == self.queue.batch:
+            await self.flush()
+        self._batch[document.document_id] = (where, document)
+
+    def reject(self, where: str, reason: str) -> None:
+        warn(f"{where}: {reason}")
+        self.rejected += 1
+
+    async def flush(self) -> None:
+        """Raises NotReady."""
+        rest = list(self._batch.values())
+        self._batch.clear()
+        for tries in range(1, TRIES + 1):
+            outcomes = await self.queue.feed([document for _, document in rest])
+            rest = self._judge(rest, outcomes, last=tries == TRIES)
+            if not rest:
+                return
+            await asyncio.sleep(backoff(tries))
+
+    def _judge(
+        self, batch: Sequence[tuple[str, Document]], outcomes: Sequence[Outcome], *, last: bool
+    ) -> list[tuple[str, Document]]:
+        """Counts them; those that are worth another try. Raises NotReady when there is none."""
+        again = []
+        for (where, document), outcome in zip(batch, outcomes, strict=True):
+            if outcome.error is None:
+                self.published += 1
+            elif outcome.permanent:
+                self.reject(where, f"document {document.document_id}: {outcome.error}")
+            elif (outcome.unsent or (outcome.status or 0) >= 500) and not last:
+                again.append((where, document))
+            else:
+                done = f"{self.published:,} documents are published, {where} is the first that is not"
+                raise NotReady(f"{outcome.error} ({done})")
+        return again
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "documents": self.published + self.rejected,
+            "published": self.published,
+            "rejected": self.rejected,
+            "seconds": round(time.monotonic() - self.started, 3),
+        }
+
+
+async def feed(url: str, files: Files, defaults: Defaults, max_content_bytes: int) -> dict[str, Any]:
+    """Publish what the files hold, confirmed; names each document that was rejected on stderr, and counts the others.
+
+    Raises ConfigError, PluginError for a URL that cannot be used, NotReady when the queue takes no more.
+    """
+    spec = Plugins().feeding(url.partition(":")[0])
+    with progress_of(files) as progress:
+        task = progress.add_task("documents", total=count_documents(files) if progress.live.is_started else None)
+        async with Network() as network, aclosing(spec.feeds[url.partition(":")[0]](url, _context(network))) as queue:
+            feeding = Feeding(queue)
+            async with aclosing(records_of(files, defaults, max_content_bytes)) as records:
+                async for record in records:
+                    if record.error is not None or record.fields is None:
+                        feeding.reject(record.where, record.error or "holds no document")
+                        continue
+                    try:
+                        document = Document.parse(record.fields, max_content_bytes=max_content_bytes)
+                    except InvalidDocument as error:
+                        feeding.reject(record.where, error.message)
+                        continue
+                    await feeding.add(record.where, document)
+                    progress.update(task, completed=feeding.published + feeding.rejected)
+            await feeding.flush()
+    return feeding.as_json()
+
+
+def _context(network: Network) -> Context:
+    return Context(
+        name="ingest",
+        source="ingest",
+        http=network.client("ingest"),
+        log=structlog.stdlib.get_logger("hub.cli"),
+        now=lambda: datetime.now(UTC),
+        run_blocking=asyncio.to_thread,
+    )
