@@ -32,6 +32,11 @@ from hub.web import ROUTES
 from hub.web.problems import KINDS, kind_of
 
 ROOT = Path(__file__).parents[2]
+FOREIGN = {
+    *("export", "printf", "python", "python3", "sqlite3", "pg_dump", "pg_restore", "createdb"),
+    *("useradd", "install", "systemctl"),
+}
+"""Programs of others that the docs call."""
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -129,8 +134,12 @@ def test_commands_are_ones_that_exist(words: list[str]) -> None:
         case "pip":
             files = [words[place + 1] for place, word in enumerate(words) if word == "-r"]
             assert all((ROOT / file).exists() for file in files)
+        case "docker" if "run" in words:
+            parse_command(words[words.index("hub") + 1 :])
+        case "docker":
+            assert words[1:3] == ["compose", "up"]
         case other:
-            assert other in {"export", "python", "python3", "sqlite3", "pg_dump", "pg_restore", "createdb"}
+            assert other in FOREIGN
 
 
 def parse_command(args: list[str]) -> None:
