@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, fields
 from uuid import uuid4
@@ -56,12 +57,15 @@ class Acts:
         heed: Callable[[AuditRecord], Awaitable[None]],
         look: Callable[[], Awaitable[None]],
     ) -> None:
-        """Every second, `heed` each act of another node, and `look`; until the supervisor stops. Where the store fails,
-        an act that was begun may not be heeded again."""
+        """Every second, `heed` each act of another node, and `look`; until the supervisor stops. An act that the store
+        kept from being heeded is heeded again, before any later one."""
+        unheeded: deque[AuditRecord] = deque()
         while not supervisor.stopping:
             try:
-                for act in await self.heard():
-                    await heed(act)
+                unheeded.extend(await self.heard())
+                while unheeded:
+                    await heed(unheeded[0])
+                    unheeded.popleft()
                 await look()
             except StoreError as error:
                 log.warning("other nodes are not heard", error=error.message)
@@ -86,9 +90,13 @@ class Acts:
         id_ = uuid4().hex
         done: asyncio.Future[RunReport] = asyncio.get_running_loop().create_future()
         self._asked[id_] = (lease, lease.node, done)
-        detail = {"force": force, "run": id_, **self.by}
+        detail = {"force": force, "run": id_, "asked": lease.node, **self.by}
         await self._service.write(ChangeSet(audit=(AuditRecord(actor, "connector.run", name, detail),)))
         return done
+
+    def is_asked(self, act: AuditRecord) -> bool:
+        """Whether it is this node that another one asked for a run."""
+        return act.detail.get("asked") == self._node
 
     def tell_of_run(self, act: AuditRecord, report: RunReport) -> None:
         """Let the node that asked know what a run did. Raises StoreError."""
