@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from core.errors import Busy, StoreError
 from core.service import GraphService
-from core.store.base import AuditRecord, ChangeSet
+from core.store.base import AuditRecord, ChangeSet, StoredAuditRecord
 from hub.instance import RunReport
 from hub.leases import Lease
 from hub.supervisor import Supervisor
@@ -26,6 +26,8 @@ HEARD = (
     "endpoint.disabled",
     "endpoint.enabled",
 )
+REFUSED = "document.rejected"
+"""No act of an admin, and heard of every node: what one has set aside, another may set free."""
 PAGE = 100
 EVERY_SECONDS = 1.0
 
@@ -73,13 +75,20 @@ class Acts:
 
     async def heard(self) -> list[AuditRecord]:
         """What others did since it was asked last. Raises StoreError."""
-        head = await self._head()
-        page = await self._service.store.trail(self._after, PAGE, actions=HEARD)
-        if len(page) == PAGE:
-            head = 0  # there may be more before it
-        self._after = max(self._after, head, *(record.sequence for record in page))
-        self._settle([record.record for record in page])
-        return [record.record for record in page if record.record.detail.get("node", self._node) != self._node]
+        found: list[StoredAuditRecord] = []
+        while True:
+            head = await self._head()
+            page = await self._service.store.trail(self._after, PAGE, actions=(*HEARD, REFUSED))
+            found.extend(page)
+            if len(page) < PAGE:
+                self._after = max(self._after, head, *(record.sequence for record in page))
+                break
+            self._after = page[-1].sequence
+        self._settle([each.record for each in found])
+        return [each.record for each in found if self._is_news(each.record)]
+
+    def _is_news(self, record: AuditRecord) -> bool:
+        return record.action == REFUSED or record.detail.get("node", self._node) != self._node
 
     # -- runs
 

@@ -401,7 +401,7 @@ class Hub:
         await self.dispatcher.refresh()
 
     async def _heed(self, act: AuditRecord) -> None:
-        """Do what an admin told another node."""
+        """Do what an admin told another node, and note what that has set aside."""
         match act.action:
             case "endpoint.disabled" | "endpoint.enabled":
                 await self.dispatcher.heed(act)
@@ -411,6 +411,8 @@ class Hub:
                 self._resume(act.subject)
             case "connector.run" if self._acts.is_asked(act):
                 self._run_for(act)
+            case "document.rejected" if (origin := act.detail.get("origin")) in self._running:
+                self.quarantine.heard(str(origin), act.subject)
 
     def _run_for(self, act: AuditRecord) -> None:
         """A run that another node asks this one for. Raises StoreError."""

@@ -17,7 +17,7 @@ from hub.instance import InstanceState
 from hub.leases import Lease
 from hub.runtime import Hub
 from hub.supervisor import Supervisor
-from tests.integration.hub.rig import Source, audited, doc, running, stored, table, until
+from tests.integration.hub.rig import Queue, Source, audited, doc, failure, running, stored, table, until
 from tests.postgres_rig import drop_database, new_database
 
 
@@ -162,3 +162,20 @@ async def test_a_node_without_a_projection_leaves_it_to_the_others(tmp_path: Pat
             "notifications": hub.leases.node,
             "projection": "other",
         }
+
+
+async def test_a_good_version_that_reaches_another_node_sets_a_document_free(tmp_path: Path, url: str) -> None:
+    queues = [Queue(), Queue()]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    async with (
+        running(tmp_path / "one", {"q": queues[0]}, store=url) as one,
+        running(tmp_path / "two", {"q": queues[1]}, store=url) as other,
+    ):
+        queues[0].send([failure("a")])
+        await until(lambda: queues[0].fate)
+        assert [entry.document_id for entry in await other.quarantine.list()] == ["a"]
+        await until(lambda: other.quarantine.records("q", [doc("a")]))  # it has heard of it
+        queues[1].send([doc("a")])
+        await until(lambda: queues[1].fate)
+        assert await one.quarantine.list() == []
