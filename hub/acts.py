@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, fields
 from uuid import uuid4
@@ -12,7 +13,7 @@ from pydantic import JsonValue
 
 from core.errors import Busy, StoreError
 from core.service import GraphService
-from core.store.base import AuditRecord, ChangeSet
+from core.store.base import AuditRecord, ChangeSet, StoredAuditRecord
 from hub.instance import RunReport
 from hub.leases import Lease
 from hub.supervisor import Supervisor
@@ -25,6 +26,8 @@ HEARD = (
     "endpoint.disabled",
     "endpoint.enabled",
 )
+REFUSED = "document.rejected"
+"""No act of an admin, and heard of every node: what one has set aside, another may set free."""
 PAGE = 100
 EVERY_SECONDS = 1.0
 
@@ -56,12 +59,15 @@ class Acts:
         heed: Callable[[AuditRecord], Awaitable[None]],
         look: Callable[[], Awaitable[None]],
     ) -> None:
-        """Every second, `heed` each act of another node, and `look`; until the supervisor stops. Where the store fails,
-        an act that was begun may not be heeded again."""
+        """Every second, `heed` each act of another node, and `look`; until the supervisor stops. An act that the store
+        kept from being heeded is heeded again, before any later one."""
+        unheeded: deque[AuditRecord] = deque()
         while not supervisor.stopping:
             try:
-                for act in await self.heard():
-                    await heed(act)
+                unheeded.extend(await self.heard())
+                while unheeded:
+                    await heed(unheeded[0])
+                    unheeded.popleft()
                 await look()
             except StoreError as error:
                 log.warning("other nodes are not heard", error=error.message)
@@ -69,13 +75,20 @@ class Acts:
 
     async def heard(self) -> list[AuditRecord]:
         """What others did since it was asked last. Raises StoreError."""
-        head = await self._head()
-        page = await self._service.store.trail(self._after, PAGE, actions=HEARD)
-        if len(page) == PAGE:
-            head = 0  # there may be more before it
-        self._after = max(self._after, head, *(record.sequence for record in page))
-        self._settle([record.record for record in page])
-        return [record.record for record in page if record.record.detail.get("node", self._node) != self._node]
+        found: list[StoredAuditRecord] = []
+        while True:
+            head = await self._head()
+            page = await self._service.store.trail(self._after, PAGE, actions=(*HEARD, REFUSED))
+            found.extend(page)
+            if len(page) < PAGE:
+                self._after = max(self._after, head, *(record.sequence for record in page))
+                break
+            self._after = page[-1].sequence
+        self._settle([each.record for each in found])
+        return [each.record for each in found if self._is_news(each.record)]
+
+    def _is_news(self, record: AuditRecord) -> bool:
+        return record.action == REFUSED or record.detail.get("node", self._node) != self._node
 
     # -- runs
 
@@ -86,9 +99,13 @@ class Acts:
         id_ = uuid4().hex
         done: asyncio.Future[RunReport] = asyncio.get_running_loop().create_future()
         self._asked[id_] = (lease, lease.node, done)
-        detail = {"force": force, "run": id_, **self.by}
+        detail = {"force": force, "run": id_, "asked": lease.node, **self.by}
         await self._service.write(ChangeSet(audit=(AuditRecord(actor, "connector.run", name, detail),)))
         return done
+
+    def is_asked(self, act: AuditRecord) -> bool:
+        """Whether it is this node that another one asked for a run."""
+        return act.detail.get("asked") == self._node
 
     def tell_of_run(self, act: AuditRecord, report: RunReport) -> None:
         """Let the node that asked know what a run did. Raises StoreError."""

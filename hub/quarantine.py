@@ -96,6 +96,11 @@ class Quarantine:
             return ChangeSet()
         return ChangeSet(records=dict(self._entry(connector, result.document_id, result.error.message)))
 
+    def heard(self, connector: str, document_id: str) -> None:
+        """A node has refused a document of this connector: a good version that arrives here sets it free."""
+        if len(self._keys) < MAX_ENTRIES:
+            self._keys.add(_key(connector, document_id))
+
     # -- what a queue sent
 
     async def keep(self, connector: str, message: bytes, error: str) -> bool:

@@ -19,7 +19,7 @@ from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet
 from hub.acts import Acts
 from hub.asking import Asking
-from hub.assembly import Assembly, edited, notify_options
+from hub.assembly import Assembly, Configured, edited, notify_options
 from hub.config import Config
 from hub.history import collect_history
 from hub.instance import Instance, InstanceState, InstanceStatus, RunReport
@@ -98,9 +98,10 @@ class Hub:
         self._acts = Acts(service, self.leases.node)
         self._notifying = self.leases.want("notifications")
         self.dispatcher = Dispatcher(service, fences=self._notifying.fences, by=self._acts.by)
-        self._projecting = self.leases.want("projection")
+        self._projecting: Lease | None = None
         self.projection: ProjectionRunner | None = None
         if config.projection is not None and drive is None:
+            self._projecting = self.leases.want("projection")
             self.projection = ProjectionRunner(service, config.projection, fences=self._projecting.fences)
         self.model: ModelUse | None = None
         self._reading: Lease | None = None
@@ -123,6 +124,8 @@ class Hub:
         self._now = now
         self._drives = drive
         self._running: dict[str, Running] = {}
+        self._paused: set[str] = set()
+        """The instances that an admin has paused, on any node; configured here, or not."""
         self._assembly = Assembly(service, self.plugins, self.network, now=now)
         self._stack = AsyncExitStack()
         self._supervisor = Supervisor()
@@ -162,8 +165,9 @@ class Hub:
             await self.quarantine.open()
             await self._acts.open()
             await stack.enter_async_context(self.leases)
-            self._running = {name: Running(self._assembly.create(parts)) for name, parts in configured.items()}
-            self._restore_pauses(await self._paused())
+            self._paused.update(await self.service.store.records("connector"))
+            for name, parts in configured.items():
+                self._running[name] = self._create(parts)
             await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
             if self._notifying.held:
                 await self.dispatcher.start()
@@ -177,7 +181,7 @@ class Hub:
             collect_history, self.service, self._supervisor, keep=self.config.hub.keep_history, now=self._now
         )
         self._supervisor.start("history", collecting)
-        if self.projection is not None:
+        if self.projection is not None and self._projecting is not None:
             self._supervisor.start("projection", partial(self._projecting.guard, self.projection.run))
         if self.model is not None and self.model.extraction is not None and self._reading is not None:
             self._supervisor.start("extraction", partial(self._reading.guard, self.model.extraction.run))
@@ -227,6 +231,8 @@ class Hub:
     async def _halt(self, running: Running, deadline: float) -> None:
         """Stop one instance and close its connector."""
         running.instance.stop()
+        if running.lease is not None:
+            running.lease.give_up()
         await asyncio.gather(
             self._supervisor.finish(running.tasks, within=_left(deadline)),
             self.dispatcher.release([running.instance.name], within=_left(deadline)),
@@ -262,15 +268,15 @@ class Hub:
 
     async def pause(self, name: str, *, actor: str = "hub") -> None:
         """Let an instance take nothing more, across restarts, until it is resumed. Raises NotFound, StoreError."""
-        instance = self._instance(name)
+        self._instance(name)
         await self._remember(name, '{"paused": true}', AuditRecord(actor, "connector.paused", name, self._acts.by))
-        instance.pause()
+        self._pause(name)
 
     async def resume(self, name: str, *, actor: str = "hub") -> None:
         """Let a paused or failed instance work again. Raises NotFound, StoreError."""
-        instance = self._instance(name)
+        self._instance(name)
         await self._remember(name, None, AuditRecord(actor, "connector.resumed", name, self._acts.by))
-        instance.resume()
+        self._resume(name)
 
     async def check(self, name: str) -> Health:
         """Whether the outside system answers. Raises NotFound."""
@@ -313,7 +319,6 @@ class Hub:
                 log.warning("the [projection] table was edited; it takes effect at the next start")
             if config.model != self.config.model:
                 log.warning("the [model] table was edited; it takes effect at the next start")
-            paused = await self._paused()  # whatever may fail comes before the first instance is stopped
             deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
             gone = [name for name, running in self._running.items() if edited(running.instance, configured.get(name))]
             await asyncio.gather(*(self._halt(self._running[name], deadline) for name in gone))
@@ -321,12 +326,11 @@ class Hub:
             for name in gone:
                 del self._running[name]
             for name in added:
-                self._running[name] = Running(self._assembly.create(configured[name]))
+                self._running[name] = self._create(configured[name])
             running = self.config
             self.config = replace(
                 config, hub=running.hub, projection=running.projection, model=running.model, overridden=config.hub
             )
-            self._restore_pauses(paused)
             for name in added:
                 if not self._supervisor.stopping:
                     self._drive(self._running[name])
@@ -346,6 +350,13 @@ class Hub:
     async def _set_endpoints(self) -> None:
         async with self._reloading:
             await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
+
+    def _create(self, configured: Configured) -> Running:
+        """An instance, paused where an admin has paused it."""
+        instance = self._assembly.create(configured)
+        if instance.name in self._paused and instance.status.state is not InstanceState.FAILED:
+            instance.pause()
+        return Running(instance)
 
     def _drive(self, running: Running) -> None:
         """Give an instance its runners."""
@@ -395,26 +406,34 @@ class Hub:
         await self.dispatcher.refresh()
 
     async def _heed(self, act: AuditRecord) -> None:
-        """Do what an admin told another node."""
-        running = self._running.get(act.subject)
+        """Do what an admin told another node, and note what that has set aside."""
         match act.action:
             case "endpoint.disabled" | "endpoint.enabled":
                 await self.dispatcher.heed(act)
-            case "connector.paused" if running is not None:
-                running.instance.pause()
-            case "connector.resumed" if running is not None:
-                running.instance.resume()
-            case "connector.run" if running is not None and running.pull and running.lease and running.lease.held:
-                await self._run_for(act, running.pull)
+            case "connector.paused":
+                self._pause(act.subject)
+            case "connector.resumed":
+                self._resume(act.subject)
+            case "connector.run" if self._acts.is_asked(act):
+                self._run_for(act)
+            case "document.rejected" if (origin := act.detail.get("origin")) in self._running:
+                self.quarantine.heard(str(origin), act.subject)
 
-    async def _run_for(self, act: AuditRecord, pull: PullRunner) -> None:
-        """A run that another node was asked for."""
+    def _run_for(self, act: AuditRecord) -> None:
+        """A run that another node asks this one for. Raises StoreError."""
         try:
-            asked = pull.run_now(force=bool(act.detail.get("force")))
+            asked = self._driver(act.subject).run_now(force=bool(act.detail.get("force")))
         except (Busy, InvalidInput) as error:
             self._acts.tell_of_run(act, RunReport(error=error.message))
         else:
             asked.add_done_callback(lambda done: self._acts.tell_of_run(act, done.result()))
+
+    def _driver(self, name: str) -> PullRunner:
+        """Raises Busy where this node does not drive it."""
+        running = self._running.get(name)
+        if running is None or running.pull is None or running.lease is None or not running.lease.held:
+            raise Busy(f"{self.leases.node} does not drive connector {name!r} at the moment")
+        return running.pull
 
     # -- within
 
@@ -427,14 +446,15 @@ class Hub:
     async def _remember(self, name: str, state: str | None, audit: AuditRecord) -> None:
         await self.service.write(ChangeSet(records={("connector", name): state}, audit=(audit,)))
 
-    async def _paused(self) -> Collection[str]:
-        """The instances that an admin has paused. Raises StoreError."""
-        return await self.service.store.records("connector")
+    def _pause(self, name: str) -> None:
+        self._paused.add(name)
+        if running := self._running.get(name):
+            running.instance.pause()
 
-    def _restore_pauses(self, paused: Collection[str]) -> None:
-        for name, running in self._running.items():
-            if name in paused and running.instance.status.state is not InstanceState.FAILED:
-                running.instance.pause()
+    def _resume(self, name: str) -> None:
+        self._paused.discard(name)
+        if running := self._running.get(name):
+            running.instance.resume()
 
 
 def _left(deadline: float) -> float:

@@ -39,4 +39,8 @@ def check(url: str) -> str:
         raise StoreError("the store's URL cannot be read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     if not parts.path.strip("/"):
         raise StoreError(f"{shown(url)} names no database; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    for host in parts.netloc.rpartition("@")[2].split(","):
+        port = host.rpartition("]")[2].partition(":")[2]
+        if port and not (port.isdecimal() and 0 < int(port) < 65536):
+            raise StoreError(f"{shown(url)}: {port[:20]!r} is no port")
     return url

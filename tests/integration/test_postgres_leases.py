@@ -61,6 +61,13 @@ async def test_a_lease_is_its_holders_until_it_runs_out_or_is_released(
     assert (await one.lease(["a"], "one", 60))["a"] == Holding("a", "one", 3)
 
 
+async def test_a_lease_outlives_no_clock_that_is_set_back(nodes: tuple[GraphService, GraphService], url: str) -> None:
+    one, other = (node.store for node in nodes)
+    await one.lease(["a"], "one", 60)
+    await execute(url, "UPDATE leases SET until = until + 3600")  # the clock is set back by an hour
+    assert (await other.lease(["a"], "other", 60))["a"] == Holding("a", "other", 2)
+
+
 async def test_what_is_written_under_a_lost_lease_is_refused_and_takes_no_other_along(
     nodes: tuple[GraphService, GraphService], url: str
 ) -> None:

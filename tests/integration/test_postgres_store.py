@@ -42,6 +42,8 @@ async def store(url: str) -> AsyncIterator[PostgresStore]:
         ("postgresql://h", "names no database"),
         ("postgresql:/aime", "cannot be read"),
         ("postgresql://[h/aime", "cannot be read"),
+        ("postgresql://h:99999/aime", "'99999' is no port"),
+        ("postgresql://aime:hunter2@h:5432,i:x/aime", "'x' is no port"),
         ("mysql://root:hunter2@h/aime", "a URL is not a store; write sqlite:PATH"),
     ],
 )

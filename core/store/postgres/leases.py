@@ -1,5 +1,7 @@
 """Leases: rows that one process at a time has its name in.
 
+A lease that ends later than anybody could have asked for was taken before the server's clock was set back, and is free.
+
 A commit that is written under a lease keeps its row share-locked to the end, so whoever takes the lease over waits for
 that commit, and reads what it wrote. Rows are locked in the order of their names, by everybody.
 """
@@ -19,7 +21,8 @@ INSERT INTO leases AS l (name, holder, number, until)
 SELECT name, $2, 1, extract(epoch FROM clock_timestamp()) + $3 FROM unnest($1::text[]) AS name ORDER BY name
 ON CONFLICT (name) DO UPDATE SET number = l.number + (l.holder <> excluded.holder)::int, holder = excluded.holder,
     until = extract(epoch FROM clock_timestamp()) + $3
-WHERE l.holder = excluded.holder OR l.until < extract(epoch FROM clock_timestamp())
+WHERE l.holder = excluded.holder
+    OR l.until NOT BETWEEN extract(epoch FROM clock_timestamp()) AND extract(epoch FROM clock_timestamp()) + 2 * $3
 """
 HELD = "SELECT name, holder, number FROM leases WHERE name = ANY($1)"
 LOCK = f"{HELD} ORDER BY name FOR SHARE"
