@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.answering.compose import compose
+from core.answering.compose import extract
+from core.answering.evidence import Evidence
 from core.answering.filters import parse_filters
 from core.answering.groundedness import polarity, states, support
 from core.index import Index, Question, Words
@@ -33,7 +34,7 @@ def ask(log: GraphLog, text: str, viewer: Viewer = OPERATOR, *, top_k: int = 5, 
     index.apply(log.entries)
     question = Question(text, parse_filters(filters), viewer, top_k=top_k)
     ranking = index.search(question)
-    return compose(question, ranking, log.chunks, log.documents, index.words(viewer, ranking))
+    return extract(question, Evidence(ranking, log.chunks, log.documents), index.words(viewer, ranking))
 
 
 @pytest.fixture
