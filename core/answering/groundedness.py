@@ -283,6 +283,8 @@ def _is_said(evidence: Evidence, margin: float) -> bool:
     if len(evidence.terms) < _SAID_WORDS:
         return False
     saying = [sentence for sentence in evidence.telling if _says_all(evidence, sentence)]
+    if not saying:
+        return False
     if margin >= _STANDS_OUT and any(sentence.passage.document_id in evidence.same for sentence in saying):
         return True
     if len(evidence.passages) < PASSAGES:

@@ -108,6 +108,10 @@ def test_an_empty_graph_answers_nothing() -> None:
     assert answer.sources == ()
 
 
+def test_where_nothing_was_found_nothing_counts_as_said() -> None:
+    assert ask(GraphLog(), "How do I reset my password?").validation.components["said"] == 0
+
+
 def test_an_answer_quotes_no_more_documents_than_asked_for_and_its_first_scores_the_same(log: GraphLog) -> None:
     log.put("a", "Red River is a film of 1948.", {"title": "Red River"})
     log.put("b", "Blue Lagoon is a film of 1980.", {"title": "Blue Lagoon"})
