@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from core.answering.compose import extract
 from core.answering.evidence import Evidence
 from core.answering.filters import parse_filters
-from core.answering.groundedness import polarity, states, support
+from core.answering.groundedness import states
+from core.answering.support import polarity, support
 from core.index import Index, Question, Words
 from core.model import EVERYONE, OPERATOR, Viewer
 from core.views import Answer
