@@ -163,6 +163,31 @@ class Bench:
             found.append((seconds[0], seconds[1]))
         return found
 
+    @cached_property
+    def nodes(self) -> list[dict[int, dict[str, float]]]:
+        """For each round, what emptying one queue took one node, and two. Raises Unmeasured."""
+        address = queues.server("rabbitmq")
+        if address is None:
+            raise Unmeasured("there is no RabbitMQ: `make services` installs and starts it")
+        found = []
+        for number in range(self.rounds):
+            taken = {}
+            for count in (1, 2):
+                with postgres.database() as shared:
+                    if shared is None:
+                        raise Unmeasured("there is no PostgreSQL: `make services` installs and starts it")
+                    taken[count] = measured(
+                        "nodes",
+                        "consume",
+                        documents=self.corpus.documents,
+                        folder=self._folder(f"nodes-{number}-{count}"),
+                        at=address,
+                        database=shared,
+                        nodes=count,
+                    )
+            found.append(taken)
+        return found
+
     def consumed(self, kind: str, server: str, remedy: str) -> list[tuple[float, float]]:
         """For each round: the seconds of a hub that consumes the corpus, and of a bare loop. Raises Unmeasured."""
         address = queues.server(server)
@@ -311,6 +336,16 @@ def sqs_consumed(bench: Bench) -> Figure:
     return Figure("SQS, received, durable and deleted (of a bare loop)", rate, "messages/s", limit, 0.5)
 
 
+def nodes_consume(bench: Bench) -> Figure:
+    rate, limit = _rates(bench, [(each[2]["seconds"], each[1]["seconds"]) for each in bench.nodes])
+    return Figure("two nodes that share a queue and a database (of one)", rate, "messages/s", limit, 1.4)
+
+
+def nodes_shared(bench: Bench) -> Figure:
+    shares = [100 * (1 - each[2]["nodes"] / each[2]["machine"]) for each in bench.nodes]
+    return Figure("processor time of these that is not the nodes' own", median(shares), "%")
+
+
 FIGURES: Sequence[Callable[[Bench], Figure]] = (
     ingest,
     ingest_memory,
@@ -330,6 +365,8 @@ FIGURES: Sequence[Callable[[Bench], Figure]] = (
     postgres_ingest,
     rabbitmq_consumed,
     sqs_consumed,
+    nodes_consume,
+    nodes_shared,
 )
 
 

@@ -42,11 +42,11 @@ def server(name: str) -> str | None:
 async def rabbitmq(documents: str, folder: str, at: str) -> dict[str, float]:
     """Seconds of the hub (`hub`) from its first message until the last is acknowledged, and of the bare loop
     (`limit`): quorum queues, persistent messages."""
-    bodies = _bodies(documents)
+    bodies = bodies_of(documents)
     url = f"amqp://guest:guest@{at}/"
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
-        queues = [await _declare(channel, bodies) for _ in range(2)]
+        queues = [await declare(channel, bodies) for _ in range(2)]
         bare = await _bare_rabbitmq(url, queues[0], len(bodies))
 
         async def waiting() -> int:
@@ -62,7 +62,7 @@ async def rabbitmq(documents: str, folder: str, at: str) -> dict[str, float]:
 
 async def sqs(documents: str, folder: str, at: str) -> dict[str, float]:
     """Seconds of the hub (`hub`) from its first message until the last is deleted, and of the bare loop (`limit`)."""
-    bodies = [body.decode() for body in _bodies(documents)]
+    bodies = [body.decode() for body in bodies_of(documents)]
     keys = {"aws_access_key_id": "bench", "aws_secret_access_key": "bench"}
     async with get_session().create_client(
         "sqs", region_name="us-east-1", endpoint_url=f"http://{at}", **keys
@@ -83,7 +83,8 @@ async def sqs(documents: str, folder: str, at: str) -> dict[str, float]:
     return {"hub": hub, "limit": bare}
 
 
-def _bodies(documents: str) -> list[bytes]:
+def bodies_of(documents: str) -> list[bytes]:
+    """The corpus as messages."""
     return [json.dumps(document).encode() for document in read_documents(Path(documents))]
 
 
@@ -108,8 +109,9 @@ async def _hub(
     return seconds
 
 
-async def _declare(channel: Any, bodies: Sequence[bytes]) -> str:
-    name = f"bench-{uuid.uuid4().hex[:12]}"
+async def declare(channel: Any, bodies: Sequence[bytes], name: str | None = None) -> str:
+    """A durable quorum queue, new unless it is named, with these messages put into it; its name."""
+    name = name or f"bench-{uuid.uuid4().hex[:12]}"
     await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
     for start in range(0, len(bodies), SENT_AT_ONCE):
         messages = [

@@ -44,6 +44,18 @@ def hub(store: Path) -> Iterator[Server]:
 
 
 @contextmanager
+def node(folder: Path, config: str, database: str, port: int) -> Iterator[Server]:
+    """`aime run` on a database that others may share."""
+    folder.mkdir()
+    path = folder / "plugins.toml"
+    path.write_text(config, encoding="utf-8")
+    listen = f"127.0.0.1:{port}"
+    command = [_aime(), "run", "--config", str(path), "--store", database, "--listen", listen]
+    with _served(command, folder / "hub.log", lambda _: f"http://{listen}", _is_ready) as server:
+        yield server
+
+
+@contextmanager
 def bare(folder: Path, store: Path) -> Iterator[Server]:
     """`bare.serve`, the server that only commits; `store` holds what it is to commit."""
     command = call("bare", "serve", folder=folder, store=store)

@@ -403,6 +403,7 @@ class GraphService:
         while True:
             head = self._writer.head
             if entries := await self._visible_changes(after, limit, viewer, began):
+                self._writer.learn(entries[-1].version)  # so that it can be asked for what follows them
                 return entries
             after = max(after, head)
             left = deadline - asyncio.get_running_loop().time()

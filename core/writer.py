@@ -132,7 +132,7 @@ class Writer:
     async def refresh(self) -> None:
         """Learn what other processes committed until now. Raises StoreError."""
         if self._store.shared:
-            self._advance(await self._store.head())
+            self.learn(await self._store.head())
 
     async def _follow_others(self) -> None:
         while True:
@@ -144,7 +144,8 @@ class Writer:
             except StoreError:
                 await asyncio.sleep(POLL_SECONDS)
 
-    def _advance(self, head: int) -> None:
+    def learn(self, head: int) -> None:
+        """The log reaches this version: another process wrote it, or this one is about to hear that it did."""
         if head > self.head:
             self.head = head
             self.committed.beat()

@@ -78,6 +78,7 @@ class ProjectionRunner:
             try:
                 await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self.error = None
                 following.cancel()
                 stopping.cancel()
                 await asyncio.wait({following, stopping})

@@ -64,7 +64,7 @@ class Quarantine:
         self._keys: set[Key] = set()
         """What is set aside, or was since the start: of anything else there is no record to remove."""
         self._message_bytes = 0
-        """Of messages that are kept; those that were dropped since the start still count."""
+        """Of messages that are kept."""
 
     async def open(self) -> None:
         """Learn what is set aside, so that good documents cost no look-up."""
@@ -158,6 +158,9 @@ class Quarantine:
         await self._service.write(
             ChangeSet(records={_key(connector, document_id): None}, audit=(_about("quarantine.dropped", kept, actor),))
         )
+        if kept.message is not None:
+            self._keys.discard(_key(connector, document_id))
+            self._message_bytes -= kept.message_bytes or 0
 
     async def _kept(self, connector: str, document_id: str) -> _Kept:
         text = await self._service.store.record(*_key(connector, document_id))

@@ -140,6 +140,11 @@ class Hub:
         return self._supervisor.stopping
 
     @property
+    def projects(self) -> bool:
+        """Whether it is this node that writes the projection."""
+        return self._projecting.held
+
+    @property
     def config_error(self) -> str | None:
         """Why the configuration file as it is now is not what runs."""
         return self._follower.error if self._follower else None

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from core.analysis.stems import stems, words_of
-from core.index.vectors import EmbeddingTable, Vectors, embedding_table, unit
+from core.index.vectors import EmbeddingTable, Vectors, embedding_table, unit, units
 
 LIKE = 0.5
 """Cosine from which one word may stand for another."""
@@ -62,7 +62,6 @@ class Thesaurus:
 @cache
 def _whole_words() -> tuple[list[str], Vectors]:
     """The stems of the words that the table holds whole, and the words' unit vectors: made once for all indexes."""
-    table = embedding_table()
-    words = [(word, stemmed[0]) for word in table.whole_words() if (stemmed := stems(word))]
-    vectors = np.stack([unit(vector[:_DIMENSIONS]) for vector in table.sums([word for word, _ in words])])
-    return [stem for _, stem in words], vectors
+    words, vectors = embedding_table().whole_words()
+    held = [(at, stemmed[0]) for at, word in enumerate(words) if (stemmed := stems(word))]
+    return [stem for _, stem in held], units(vectors[[at for at, _ in held], :_DIMENSIONS])

@@ -21,6 +21,7 @@ DIMENSIONS = 256
 _WORD_CHARS = 64
 """Longer words are data; their first characters stand for them."""
 _ROW_BYTES = DIMENSIONS * 4
+_MANY_TOKENS = 1000
 
 Vectors = npt.NDArray[np.float32]
 
@@ -99,9 +100,7 @@ class EmbeddingTable:
         result = np.zeros((len(ends) - 1, DIMENSIONS), np.float32)
         for row, (start, end) in enumerate(pairwise(ends.tolist())):
             np.add.reduce(self._rows.take(tokens[start:end], axis=0), axis=0, out=result[row])
-        norms: Vectors = np.sqrt(np.vecdot(result, result))
-        norms[norms == 0] = 1
-        return result / norms[:, np.newaxis]
+        return units(result)
 
     def sums(self, words: Sequence[str]) -> Vectors:
         """For each word the sum of its token vectors, shape (n, 256)."""
@@ -117,24 +116,33 @@ class EmbeddingTable:
         vectors = self.sums(words)
         return unit(unit(vectors.sum(axis=0)) + unit(np.array(rarity, np.float32) @ vectors))
 
-    def whole_words(self) -> list[str]:
-        """The words in small letters that are one token each, at least three letters long, sorted."""
+    def whole_words(self) -> tuple[list[str], Vectors]:
+        """The words in small letters that are one token each, at least three letters long, sorted; and their tokens'
+        vectors, shape (n, 256)."""
         pieces: dict[str, int] = self._tokenizer.get_vocab()
         words = sorted(piece[1:] for piece in pieces if len(piece) > 3 and piece[0] == "▁" and piece[1:].isalpha())
         words = [word for word in words if word == word.lower()]
         tokens, starts = self.tokenise(words)
-        lengths = np.diff(starts, append=len(tokens)).tolist()
-        return [word for word, length in zip(words, lengths, strict=True) if length == 1]
+        whole = np.flatnonzero(np.diff(starts, append=len(tokens)) == 1)
+        return [words[at] for at in whole.tolist()], self._rows[tokens[starts[whole]]]
 
     def _fill(self, tokens: npt.NDArray[np.int32]) -> None:
         _, filled = self._marks
         fresh = tokens[~filled[tokens]]
         if len(fresh):
-            offset, width = self._layout[0], 2 * DIMENSIONS
-            with self._weights.open("rb") as file:
-                halves = [os.pread(file.fileno(), width, offset + token * width) for token in fresh.tolist()]
-            self._rows[fresh] = np.frombuffer(b"".join(halves), np.float16).reshape(-1, DIMENSIONS)
+            self._rows[fresh] = self._read(fresh)
             filled[fresh] = True
+
+    def _read(self, tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.float16]:
+        """Rows of the matrix. Of many, all are read for a moment, since calls cost more than bytes."""
+        offset, (count, _) = self._layout
+        width = 2 * DIMENSIONS
+        with self._weights.open("rb") as file:
+            if len(tokens) < _MANY_TOKENS:
+                found = b"".join([os.pread(file.fileno(), width, offset + token * width) for token in tokens.tolist()])
+                return np.frombuffer(found, np.float16).reshape(-1, DIMENSIONS)
+            everything = os.pread(file.fileno(), width * count, offset)
+        return np.frombuffer(everything, np.float16).reshape(-1, DIMENSIONS)[tokens]
 
 
 @cache
@@ -147,6 +155,14 @@ def unit(vector: Vectors) -> Vectors:
     """At length 1; zeros stay zeros."""
     unit: Vectors = vector / (np.sqrt(vector @ vector) or np.float32(1.0))
     return unit
+
+
+def units(vectors: Vectors) -> Vectors:
+    """Each row at length 1; rows of zeros stay zeros."""
+    lengths = np.sqrt(np.vecdot(vectors, vectors))
+    lengths[lengths == 0] = 1
+    result: Vectors = vectors / lengths[:, np.newaxis]
+    return result
 
 
 class VectorFile:

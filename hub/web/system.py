@@ -56,7 +56,7 @@ async def metrics(call: Call) -> web.StreamResponse:
     site.metrics.graph_version.set(head)
     site.metrics.index_lag.set(max(0, head - service.index_version))
     if (projection := site.hub.projection) is not None:
-        site.metrics.projection_lag.set(max(0, head - projection.version))
+        site.metrics.projection_lag.set(max(0, head - projection.version) if site.hub.projects else 0)
         site.metrics.projection_failing.set(projection.error is not None)
     if (model := site.hub.model) is not None and (extraction := model.extraction) is not None:
         site.metrics.extraction_lag.set(max(0, head - extraction.follower.version) if extraction.running else 0)

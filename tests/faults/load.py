@@ -166,6 +166,7 @@ async def webhooks_have_arrived(hub: Hub, receiver: Receiver) -> None:
         lambda: {arrival.data["graph_version"] for arrival in receiver.arrivals} >= wanted,
         within=SETTLE_SECONDS,
         what="the webhook of every version arrives",
+        progress=lambda: len(receiver.arrivals),
     )
     assert receiver.forged == 0
     ids = defaultdict(set)

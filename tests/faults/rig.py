@@ -36,10 +36,18 @@ def environment() -> dict[str, str]:
     return {**inherited, "PYTHONPYCACHEPREFIX": str(BYTECODE)}
 
 
-async def until(look: Callable[[], bool | Awaitable[bool]], *, within: float, what: str) -> None:
-    """Ask again and again, until `look` says yes. Fails after `within` seconds."""
-    deadline = time.monotonic() + within
+async def until(
+    look: Callable[[], bool | Awaitable[bool]],
+    *,
+    within: float,
+    what: str,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
+    """Ask again and again, until `look` says yes. Fails after `within` seconds in which there was no `progress`."""
+    deadline, reached = time.monotonic() + within, progress()
     while True:
+        if reached != (now := progress()):
+            deadline, reached = time.monotonic() + within, now
         seen = look()
         if seen if isinstance(seen, bool) else await seen:
             return

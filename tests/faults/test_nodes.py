@@ -6,10 +6,14 @@ AIME_KILLS sets how often one is killed (a release is tried with 50), AIME_SEED 
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import os
 import random
+import re
 import signal
 import socket
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from pathlib import Path
@@ -19,6 +23,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from core.plan import content_hash
+from core.service import create_graph_service
+from tests import rabbitmq_rig, sqs_rig
 from tests.faults.load import (
     FILES,
     SETTLE_SECONDS,
@@ -31,15 +38,20 @@ from tests.faults.load import (
     the_documents_are_there,
     the_log_says_each_once,
     webhooks_have_arrived,
+    whole_log,
 )
-from tests.faults.rig import HubProcess, Receiver, config, until
+from tests.faults.rig import AIME, HubProcess, Receiver, config, environment, until
+from tests.gremlin_rig import OwnServer as GremlinServer
 from tests.postgres_rig import Wire, drop_database, new_database
+from tests.rabbitmq_rig import Wires, wires
+from tests.sqs_rig import Sqs, sqs
 
 KILLS = int(os.environ.get("AIME_KILLS", "5"))
 SEED = int(os.environ.get("AIME_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 NODES = 3
 CLIENTS = 6
 LONGEST_LIFE = 2.0
+FEED_SECONDS = 1.0
 TAKEN_OVER_WITHIN = 15.0
 CUT_SECONDS = 30.0
 READ_WITHIN = 3.0
@@ -98,28 +110,85 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture
 def make_node(
     tmp_path: Path, folder: Folder, make_hub: Callable[..., HubProcess], receiver: Receiver
-) -> Callable[[str], HubProcess]:
-    """Makes a node on a database."""
+) -> Callable[..., HubProcess]:
+    """Makes a node on a database, with what is configured beside the folder and the receiver."""
     text = config(folder=folder.path, receiver=receiver).replace('"file:secret"', f'"file:{tmp_path / "secret"}"')
     numbers = count()
-    return lambda database: make_hub(text, folder=tmp_path / f"node-{next(numbers)}", database=database)
+
+    def make(database: str, more: str = "") -> HubProcess:
+        return make_hub(text + more, folder=tmp_path / f"node-{next(numbers)}", database=database)
+
+    return make
 
 
 @pytest.fixture
-def cluster(database: str, make_node: Callable[[str], HubProcess]) -> Cluster:
+def cluster(database: str, make_node: Callable[..., HubProcess]) -> Cluster:
     return Cluster([make_node(database) for _ in range(NODES)])
 
 
-@pytest.mark.timeout(180 + 15 * KILLS)
+class Feeder:
+    """Puts documents into two queues: each its own in RabbitMQ; in an SQS FIFO queue version after version of a few."""
+
+    def __init__(self, rabbit: Wires, queue: str, sqs: Sqs, fifo: str) -> None:
+        self.rabbit, self.queue, self.sqs, self.fifo = rabbit, queue, sqs, fifo
+        self.contents: dict[str, list[str]] = {}
+        self._number = 0
+
+    async def work(self, enough: asyncio.Event) -> None:
+        while not enough.is_set():
+            once = [self._message(f"rabbit-{self._number + n}") for n in range(20)]
+            await self.rabbit.publish(self.queue, *(body.encode() for body in once))
+            names = [f"fifo-{n}" for n in range(5)]
+            await self.sqs.send(self.fifo, *map(self._message, names), groups=names)
+            await asyncio.sleep(FEED_SECONDS)
+
+    def _message(self, document_id: str) -> str:
+        self._number += 1
+        content = f"The tide table of {document_id}, number {self._number}, is out."
+        self.contents.setdefault(document_id, []).append(content)
+        return json.dumps({"document_id": document_id, "content": content, "metadata": {"source": "queue"}})
+
+    async def is_consumed(self) -> bool:
+        return await self.rabbit.waiting(self.queue) == 0 and await self.sqs.is_empty(self.fifo)
+
+
+@pytest.fixture
+async def feeder() -> AsyncIterator[Feeder]:
+    async with wires() as rabbit, sqs() as service:
+        yield Feeder(rabbit, await rabbit.queue(), service, await service.queue(fifo=True))
+
+
+@pytest.fixture
+async def graph_server(tmp_path: Path) -> AsyncIterator[GremlinServer]:
+    server = GremlinServer(tmp_path)
+    await server.start()
+    yield server
+    await server.kill()
+
+
+@pytest.mark.timeout(240 + 20 * KILLS)
 @pytest.mark.parametrize("seed", [SEED])
 async def test_kill_nine_of_one_node_of_three_loses_nothing_and_does_nothing_twice(
-    cluster: Cluster, folder: Folder, receiver: Receiver, tmp_path: Path, seed: int
+    database: str,
+    make_node: Callable[..., HubProcess],
+    folder: Folder,
+    receiver: Receiver,
+    feeder: Feeder,
+    graph_server: GremlinServer,
+    tmp_path: Path,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    more = rabbitmq_rig.table("rabbit", feeder.rabbit.at, consume__queue=feeder.queue)
+    more += sqs_rig.table("fifo", feeder.sqs.at, consume__queue_url=feeder.fifo, consume__visibility="3s")
+    more += f'[projection]\nurl = "ws://127.0.0.1:{graph_server.port}/gremlin"\n'
+    cluster = Cluster([make_node(database, more) for _ in range(NODES)])
     random_ = random.Random(seed)
     clients = [Client(f"client-{n}", cluster, random.Random(random_.random())) for n in range(CLIENTS)]
     await cluster.start()
     enough = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(feeder.work(enough))
         for client in clients:
             tasks.create_task(client.work(enough))
         for _ in range(KILLS):
@@ -129,22 +198,60 @@ async def test_kill_nine_of_one_node_of_three_loses_nothing_and_does_nothing_twi
             await node.kill()
             await node.launch()
             if random_.random() < 0.7:
-                await node.ready()
+                await node.ready(within=SETTLE_SECONDS)
         for node in cluster.nodes:
-            await node.ready()
+            await node.ready(within=SETTLE_SECONDS)
         fed = acknowledged(clients) + 200
         await until(lambda: acknowledged(clients) >= fed, within=SETTLE_SECONDS, what="documents are taken at the end")
         enough.set()
 
+    await until(feeder.is_consumed, within=SETTLE_SECONDS, what="the queues are empty")
     await folder_is_read(cluster, folder)
     await webhooks_have_arrived(cluster, receiver)
     answers = [await everything_asked(node) for node in cluster.nodes]
     assert answers[1:] == answers[:-1], "the nodes' indexes differ"
+    await the_projection_is_the_graph(cluster)
     await cluster.stop()
-    url = cluster.nodes[0].store_url
-    await the_log_says_each_once(url, clients)
-    await the_documents_are_there(url, clients)
-    await a_store_without_faults_is_the_same(url, tmp_path / "fresh.db")
+    await the_log_says_each_once(database, clients)
+    await the_documents_are_there(database, clients)
+    await every_message_is_in_the_log(database, feeder)
+    await a_store_without_faults_is_the_same(database, tmp_path / "fresh.db")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "fresh"))
+    rebuilt = make_node(database)
+    await rebuilt.start()
+    assert await everything_asked(rebuilt) == answers[0], "the indexes that were fed differ from a new one"
+
+
+async def the_projection_is_the_graph(cluster: Cluster) -> None:
+    lag = math.inf
+
+    async def is_followed() -> bool:
+        nonlocal lag
+        lag = max([await projection_lag(node) for node in cluster.nodes])
+        return lag == 0
+
+    await until(is_followed, within=SETTLE_SECONDS, what="the projection follows", progress=lambda: lag)
+    node = cluster.nodes[0]
+    options = ("--config", str(node.config), "--store", node.store_url)
+    process = await asyncio.create_subprocess_exec(AIME, "projection", "verify", *options, env=environment())
+    assert await process.wait() == 0, "the projection differs from the graph"
+
+
+async def projection_lag(node: HubProcess) -> float:
+    async with aiohttp.ClientSession() as session, session.get(f"{node.url}/metrics") as response:
+        (lag,) = re.findall(r"^aime_projection_lag_versions (\S+)", await response.text(), re.MULTILINE)
+        return float(lag)
+
+
+async def every_message_is_in_the_log(database: str, feeder: Feeder) -> None:
+    """Once, and the versions of a document in the order in which they were sent."""
+    versions = defaultdict(list)
+    async with await create_graph_service(database) as service:
+        for entry in await whole_log(service):
+            if entry.document is not None:
+                versions[entry.document_id].append(entry.document.content_hash)
+    for document_id, contents in feeder.contents.items():
+        assert versions[document_id] == [content_hash(content) for content in contents], document_id
 
 
 class Asker:
@@ -261,7 +368,7 @@ async def test_a_node_that_was_frozen_does_nothing_under_leases_that_went_to_oth
 
 @pytest.mark.timeout(300)
 async def test_a_node_that_is_cut_off_from_the_database_acknowledges_nothing_and_comes_back(
-    database: str, make_node: Callable[[str], HubProcess], folder: Folder, receiver: Receiver, tmp_path: Path
+    database: str, make_node: Callable[..., HubProcess], folder: Folder, receiver: Receiver, tmp_path: Path
 ) -> None:
     port = urlsplit(database).port
     assert port is not None

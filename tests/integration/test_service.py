@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from core.errors import (
     StoreUnavailable,
     VersionUnavailable,
 )
-from core.model import EVERYONE, OPERATOR, AccessChanged, Delete, Document, Status, Viewer
+from core.model import EVERYONE, OPERATOR, AccessChanged, Delete, Document, LogEntry, Status, Viewer
 from core.service import GraphService, ServiceOptions, create_graph_service
 from core.store.base import AuditRecord, ChangeSet, StoredAuditRecord
 
@@ -349,3 +349,20 @@ async def test_who_waits_for_the_trail_hears_of_a_record_that_is_written_while_i
 
         monkeypatch.setattr(service.store, "trail", read_before_it_is_written)
         assert await service.wait_for_trail(0, 5)
+
+
+async def test_what_the_log_tells_can_be_asked_past_at_once(
+    service: GraphService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = service.store.commit
+    past: list[list[LogEntry]] = []
+
+    async def commit_and_look(group: Sequence[ChangeSet]) -> list[list[LogEntry]]:
+        written = await commit(group)
+        # The writer has not heard of it yet.
+        past.extend([await service.changes(entry.version) for entry in await service.changes(0, limit=10)])
+        return written
+
+    monkeypatch.setattr(service.store, "commit", commit_and_look)
+    await service.process_document(document_id="a", content="Tides follow the moon.")
+    assert [] in past
