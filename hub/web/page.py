@@ -8,8 +8,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
-
 from hub.web import openapi
 from hub.web.problems import COLLECTED, KINDS
 from hub.web.routes import Pages, Route
@@ -19,6 +17,8 @@ Schema = dict[str, Any]
 
 def render(routes: Sequence[Route]) -> Pages:
     """The OpenAPI document and its page."""
+    import jinja2  # of all hubs, few are asked for the page
+
     spec = openapi.document(routes)
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("hub.web"),
