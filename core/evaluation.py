@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, InvalidQuery
+from core.index import Question
 from core.model import StoredDocument
 from core.views import Hit
 
@@ -52,17 +53,26 @@ class JudgedQuestion:
 
 def read_questions(queries: Path, qrels: Path) -> list[JudgedQuestion]:
     """The questions that have a relevant document. Raises InvalidInput that names file and line."""
-    texts = {question_id: (text, answer) for question_id, text, answer in _read_queries(queries)}
+    texts = {question_id: (line, text, answer) for line, question_id, text, answer in _read_queries(queries)}
     judged: dict[str, dict[str, int]] = {}
     for where, question_id, document_id, grade in _read_qrels(qrels):
         if question_id not in texts:
             raise InvalidInput(f"{where}: question {question_id!r} is not in {queries}")
         judged.setdefault(question_id, {})[document_id] = grade
     return [
-        JudgedQuestion(question_id, texts[question_id][0], judgements, texts[question_id][1])
+        _question(*texts[question_id], question_id, judgements)
         for question_id, judgements in judged.items()
         if any(grade > 0 for grade in judgements.values())
     ]
+
+
+def _question(where: str, text: str, answer: str | None, question_id: str, judgements: Judgements) -> JudgedQuestion:
+    """Raises InvalidInput for a text that cannot be asked."""
+    try:
+        Question(text)
+    except InvalidQuery as error:
+        raise InvalidInput(f"{where}: the text {error.reason}") from None
+    return JudgedQuestion(question_id, text, judgements, answer)
 
 
 def recall(ranked: Sequence[str], judgements: Judgements, depth: int) -> float:
@@ -145,8 +155,8 @@ def _percentile(values: Sequence[float], share: float) -> float:
     return round(ordered[max(math.ceil(share * len(ordered)) - 1, 0)], 3)
 
 
-def _read_queries(path: Path) -> Iterator[tuple[str, str, str | None]]:
-    """(id, text, reference answer): BEIR's fields, and a text `answer` where there is one."""
+def _read_queries(path: Path) -> Iterator[tuple[str, str, str, str | None]]:
+    """(where, id, text, reference answer): BEIR's fields, and a text `answer` where there is one."""
     for where, line in _lines(path):
         try:
             record = json.loads(line)
@@ -155,7 +165,7 @@ def _read_queries(path: Path) -> Iterator[tuple[str, str, str | None]]:
         if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in ("_id", "text")):
             raise InvalidInput(f'{where}: must be an object with the texts "_id" and "text"')
         answer = record.get("answer")
-        yield record["_id"], record["text"], answer if isinstance(answer, str) else None
+        yield where, record["_id"], record["text"], answer if isinstance(answer, str) else None
 
 
 def _read_qrels(path: Path) -> Iterator[tuple[str, str, str, int]]:

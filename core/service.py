@@ -415,10 +415,22 @@ class GraphService:
         if after == 0 and began is None:
             began = await self.store.floor()
         while entries := await self.store.changes(after, limit, began=began):
-            if visible := [entry for entry in entries if viewer.may_see(entry.access)]:
+            if visible := await self._visible_steps(entries, viewer):
                 return visible
             after = entries[-1].version
         return []
+
+    async def _visible_steps(self, entries: Sequence[LogEntry], viewer: Viewer) -> list[LogEntry]:
+        """Those that `viewer` might see when they were taken. Access that was tightened holds for them, too."""
+        shown = [entry for entry in entries if viewer.may_see(entry.access)]
+        if viewer.principals is None or not shown:
+            return shown
+        current = await self.store.documents({entry.document_id for entry in shown})
+        return [
+            entry
+            for entry in shown
+            if (held := current.get(entry.document_id)) is None or viewer.may_see(held.metadata.access)
+        ]
 
     async def entities(self, *, text: str = "", limit: int = 50, viewer: Viewer = OPERATOR) -> list[EntitySummary]:
         """Entities whose name begins with or contains `text`, the most mentioned first."""

@@ -54,13 +54,14 @@ class Asking:
         """What the connector answers, in time; a defect of its own is told as one, since the asker did nothing wrong.
         Raises NotFound, Busy, and what the connector raises."""
         connector = self._answering(name)
+        limit = asyncio.timeout(ASK_SECONDS)
         try:
-            async with asyncio.timeout(ASK_SECONDS):
+            async with limit:
                 return await connector.answer(ask, ViewerCore(self._service, viewer, actor))
         except AimeError:
             raise
-        except TimeoutError:
-            raise Busy(f"connector {name!r} took longer than {ASK_SECONDS:.0f} s") from None
         except Exception as error:
+            if limit.expired():
+                raise Busy(f"connector {name!r} took longer than {ASK_SECONDS:.0f} s") from None
             log.exception("question not answered", connector=name)
             raise ConnectorError(f"connector {name!r} failed on this question") from error

@@ -27,7 +27,8 @@ import numpy.typing as npt
 
 from core.abstention import PARTS, Asked, ask_twice, part_of
 from core.answering.calibration import AnswerModel, Model
-from core.answering.groundedness import Support, states
+from core.answering.groundedness import states
+from core.answering.support import Support
 from core.evaluation import auroc, calibration_error, read_questions
 from core.service import create_graph_service
 from tools.scifact_claims import Claim, read_claims

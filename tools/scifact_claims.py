@@ -14,7 +14,7 @@ import numpy as np
 from core.analysis.languages import ENGLISH
 from core.analysis.sentences import sentence_starts
 from core.analysis.stems import stems, words_of
-from core.answering.groundedness import Support, polarity, support
+from core.answering.support import Support, polarity, support
 from core.index import Words
 from core.index.audience import Audience
 from core.index.lexical import Lexical

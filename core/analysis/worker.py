@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final
 
 from core.analysis.analyse import analyse
@@ -57,8 +57,7 @@ def _analyse_one(document: Document, known: frozenset[bytes]) -> Result:
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer until the requests end."""
     _send(answers, READY)
-    while head := requests.read(LENGTH_BYTES):
-        asked: Request = pickle.loads(requests.read(int.from_bytes(head, "big")))  # noqa: S301  # our parent's
+    for asked in _received(requests):
         batch = [
             (
                 Document.model_construct(
@@ -69,6 +68,16 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             for document_id, content, metadata, known in asked
         ]
         _send(answers, pickle.dumps(analyse_batch(batch)))
+
+
+def _received(requests: BinaryIO) -> Iterator[Request]:
+    """Each request, until they end: in the middle of one when who asks is killed."""
+    while len(head := requests.read(LENGTH_BYTES)) == LENGTH_BYTES:
+        size = int.from_bytes(head, "big")
+        payload = requests.read(size)
+        if len(payload) < size:
+            return
+        yield pickle.loads(payload)  # noqa: S301  # our parent's
 
 
 def _send(answers: BinaryIO, payload: bytes) -> None:

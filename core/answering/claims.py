@@ -11,7 +11,7 @@ from core.analysis.sentences import sentence_starts
 from core.analysis.stems import stems
 from core.answering.calibration import calibration
 from core.answering.evidence import Sentence
-from core.answering.groundedness import MISSING_EXACT_CAP, VERBATIM, polarity, support
+from core.answering.support import MISSING_EXACT_CAP, VERBATIM, polarity, support
 from core.index import Words
 
 _CITATION = re.compile(r"\s*\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from core.answering.calibration import calibration
 from core.answering.choose import choose, score
@@ -10,22 +10,10 @@ from core.answering.dates import by_date
 from core.answering.evidence import Evidence, Sentence
 from core.answering.groundedness import states, validate
 from core.index import Question, Ranking, Words
-from core.model import StoredChunk, StoredDocument
 from core.views import Answer, Source
 
 _NEAREST = 3
 """Sources that an abstention names."""
-
-
-def compose(
-    question: Question,
-    ranking: Ranking,
-    chunks: Mapping[int, StoredChunk],
-    documents: Mapping[str, StoredDocument],
-    words: Words,
-) -> Answer:
-    """Answer from the ranked chunks, or abstain and say why. `chunks` and `documents` are the ranking's, by id."""
-    return extract(question, Evidence(ranking, chunks, documents), words)
 
 
 def extract(question: Question, evidence: Evidence, words: Words) -> Answer:

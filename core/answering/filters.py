@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 
 from core.errors import InvalidQuery
 from core.index.facets import Filters, facet
@@ -14,7 +13,6 @@ from core.model import check_text, parse_instant
 _SEVERAL = ("source", "author", "tags", "document_ids")
 _TEXTS = ("title", "url", "language", "content_type")
 _DATES = ("published_at", "updated_at")
-_BARE_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}\s*\Z")
 _RANGE_ENDS = {"from": "from", "start": "from", "to": "to", "end": "to"}
 
 
@@ -85,8 +83,10 @@ def _checked(text: str, field: str) -> str:
 
 
 def _date_range(value: object, field: str) -> tuple[datetime | None, datetime | None]:
-    if not isinstance(value, Mapping) or not value:
+    if not isinstance(value, Mapping):
         raise InvalidQuery(f'must be an object such as {{"from": "2026-01-01"}}, not {_kind(value)}', field=field)
+    if not value:
+        raise InvalidQuery("must have `from`, `to` or both", field=field)
     ends: dict[str, datetime] = {}
     for key, raw in value.items():
         if isinstance(key, str):
@@ -95,7 +95,7 @@ def _date_range(value: object, field: str) -> tuple[datetime | None, datetime | 
         if end is None or end in ends:
             raise InvalidQuery("takes one `from` and one `to`", field=f"{field}.{str(key)[:80]}")
         moment = _instant(raw, f"{field}.{key}")
-        if end == "to" and isinstance(raw, str) and _BARE_DATE.match(raw):
+        if end == "to" and _is_day(raw):
             moment = _end_of_day(moment)
         ends[end] = moment
     since, until = ends.get("from"), ends.get("to")
@@ -104,11 +104,24 @@ def _date_range(value: object, field: str) -> tuple[datetime | None, datetime | 
     return since, until
 
 
+def _is_day(value: object) -> bool:
+    """Whether a date that was read has no time."""
+    if not isinstance(value, str):
+        return not isinstance(value, datetime)
+    try:
+        date.fromisoformat(value.strip())
+    except ValueError:
+        return False
+    return True
+
+
 def _end_of_day(day: datetime) -> datetime:
     return day.replace(hour=23, minute=59, second=59, microsecond=999_999)
 
 
 def _instant(value: object, field: str) -> datetime:
+    if not isinstance(value, str | date):
+        raise InvalidQuery(f"must be an ISO 8601 date, not {_kind(value)}", field=field)
     try:
         return parse_instant(value)
     except ValueError as error:

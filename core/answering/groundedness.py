@@ -11,16 +11,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
 
-import numpy as np
-
-from core.analysis import capitalised_spans
 from core.analysis.languages import ENGLISH
-from core.analysis.stems import spaced, stems
+from core.analysis.stems import stems
 from core.answering.calibration import calibration
 from core.answering.evidence import PASSAGES, Evidence, Passage, Sentence
 from core.answering.reading import UNSPOKEN, Kind
+from core.answering.support import MISSING_EXACT_CAP, VERBATIM, names_of, polarity, support
 from core.index import Words
 from core.views import Validation
 
@@ -28,8 +25,6 @@ RARE_SHARE = 0.02
 """An entity in no larger share of the chunks than this is rare."""
 MISSING_NAME_CAP = 0.4
 """The most that coverage can be when the evidence lacks a rare name of the question."""
-MISSING_EXACT_CAP = 0.5
-"""The most that support can be when a number, quotation or name of the claim is in no quotation."""
 _SAME_TITLE = 0.8
 """The share of their words that a name and a title have in common when one means the other."""
 _SAID_WORDS = 2
@@ -48,12 +43,7 @@ _COMPARED = 10
 """Sentences, and headings, that are compared with the question by their vectors."""
 _SATURATION = 1.2
 """BM25's k1: how soon more occurrences of a word stop to tell more."""
-_ALIKE_FROM = 0.35
-"""Words whose vectors are no closer than this have nothing to do with each other."""
 
-_NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
-_QUOTED = re.compile(r'["\u201c\u201e]([^"\u201c\u201d\u201e]{2,200})["\u201d\u201c]')
-_WORD = re.compile(r"[^\W_]+")
 _ASKING = re.compile(
     r"[?\uff1f\u061f]|^\W*(?:please|show|tell|give|find|list|explain|describe|compare|define|is|are|was|were|do|does|did|can|"
     r"could|should|would|will|has|have|had|may|might|must|who|whom|whose|what|when|where|which|why|how)\b|"
@@ -66,10 +56,6 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 _STATEMENT_WORDS = 3
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|none|neither|nor|without|cannot|\w+n['\u2019]t|lacks?|lacking|fails?|failed|unable|absen(?:ce|t))\b",
-    re.IGNORECASE,
-)
 
 
 def validate(
@@ -113,83 +99,10 @@ def _mean(values: Sequence[float], weights: Sequence[int]) -> float:
     return math.fsum(v * w for v, w in zip(values, weights, strict=True)) / max(sum(weights), 1)
 
 
-# ---------------------------------------------------------------- a claim and its sources
-
-
-class Support(NamedTuple):
-    """How far quotations say what a claim says, each 0 to 1: the share of its words, weighted by rarity, that the best
-    of them holds, that all of them hold together, and the share of its numbers, quotations and names that are there to
-    the letter."""
-
-    sentence: float
-    evidence: float
-    exact: float
-
-    @property
-    def value(self) -> float:
-        """Both shares in equal parts; at most one half when something is not there to the letter."""
-        share = (self.sentence + self.evidence) / 2
-        return share if self.exact == 1 else min(share, MISSING_EXACT_CAP)
-
-
-VERBATIM = Support(1.0, 1.0, 1.0)
-
-
-def support(claim: str, quotes: Sequence[str], known: Words, language: str = ENGLISH) -> Support:
-    """Compare a claim with its sources. A word that is not found counts by how close the closest one comes in
-    meaning."""
-    if any(claim in quote for quote in quotes):
-        return VERBATIM
-    words = {stem[0]: word for word in _WORD.findall(spaced(claim.lower())) if (stem := stems(word, language))}
-    if not words or not quotes:
-        return Support(0.0, 0.0, 0.0)
-    idf = known.idf(list(words))
-    weights = np.array([idf[stem] for stem in words])
-    held = np.array([_held(words, quote, known, language) for quote in quotes])
-    total = float(weights.sum()) or 1.0
-    stated = "\n".join(quotes)
-    exact = [text in stated for text in _exact(claim)]
-    return Support(
-        sentence=min(float((held @ weights).max()) / total, 1.0),
-        evidence=min(float(held.max(axis=0) @ weights) / total, 1.0),
-        exact=sum(exact) / len(exact) if exact else 1.0,
-    )
-
-
-def _held(words: dict[str, str], quote: str, known: Words, language: str) -> list[float]:
-    """For each word of the claim, by stem, how far the quotation holds it."""
-    own = set(stems(quote, language))
-    missing = [word for stem, word in words.items() if stem not in own]
-    others = list(dict.fromkeys(_WORD.findall(spaced(quote.lower()))))
-    closest: dict[str, float] = {}
-    if missing and others:
-        vectors = known.embed([*missing, *others])
-        cosines = (vectors[: len(missing)] @ vectors[len(missing) :].T).max(axis=1)
-        closest = dict(zip(missing, ((cosines - _ALIKE_FROM) / (1 - _ALIKE_FROM)).tolist(), strict=True))
-    return [1.0 if stem in own else max(closest.get(word, 0.0), 0.0) for stem, word in words.items()]
-
-
-def _exact(claim: str) -> Iterator[str]:
-    """What a source must hold to the letter."""
-    yield from _NUMBER.findall(claim)
-    yield from _QUOTED.findall(claim)
-    for _, start, end in capitalised_spans(claim, [(0, len(claim))]):
-        # A single capital at the very beginning is a capital of the sentence.
-        if start > 0 or " " in claim[start:end]:
-            yield claim[start:end]
-
-
 def states(text: str, language: str = ENGLISH) -> bool:
     """Whether a text states something, to be checked, rather than asks: it has neither a question mark nor a word that
     asks or speaks of who asks, and is no mere run of key words."""
     return not _ASKING.search(text) and bool(_SENTENCE.search(text)) and len(stems(text, language)) >= _STATEMENT_WORDS
-
-
-def polarity(claim: str, quote: str) -> Literal["same", "opposite"]:
-    """Whether a claim, or a question, and a quotation are negated alike. A hint and no more: contradiction is mostly
-    said without a negation."""
-    odd = (len(_NEGATION.findall(claim)) + len(_NEGATION.findall(quote))) % 2
-    return "opposite" if odd else "same"
 
 
 # ---------------------------------------------------------------- a question and its evidence
@@ -198,45 +111,48 @@ def polarity(claim: str, quote: str) -> Literal["same", "opposite"]:
 def components(question: str, evidence: Evidence, chosen: Sequence[Sentence], words: Words) -> dict[str, float]:
     """What tells whether the evidence answers the question, each 0 to 1. None depends on the scale of the ranking's
     scores: a ranking of another kind keeps their meaning."""
-    names = {name: frozenset(stems(name, evidence.language)) for name in _names(question)}
+    names = {name: frozenset(stems(name, evidence.language)) for name in names_of(question)}
     passages = evidence.passages
     best = [passage for passage in passages if passage.document_id in evidence.same]
     others = [passage for passage in passages if passage.document_id not in evidence.same]
     held = _held_by(evidence, 1)
-    stands_out, topic = _margin(evidence), _topic(evidence)
+    stands_out = _margin(evidence)
     # In a store of a few chunks one of them stands out whatever is asked.
     weighed = len(passages) / PASSAGES
-    margin = stands_out * weighed
-    covered = coverage(names, evidence, chosen)
-    similarities = _similarities(question, evidence, words)
-    all_held = _share_of(names.values(), lambda words: words <= held)
     titles = sum(asked.titles and _is_name(asked.written) for asked in evidence.ranking.entities)
-    return {
-        "coverage": covered,
+    parts = {
+        "coverage": coverage(names, evidence, chosen),
         "completeness": _completeness(evidence),
-        "margin": margin,
+        "margin": stands_out * weighed,
         "lead": weighed
         * (max((p.ranked.lexical for p in best), default=0.0) - max((p.ranked.lexical for p in others), default=0.0)),
         "focus": len(best) / len(passages) if passages else 0.0,
         "agreement": _agreement(evidence),
-        **similarities,
+        **_similarities(question, evidence, words),
         "dense": max((passage.ranked.dense for passage in passages), default=0.0),
         "density": _density(evidence),
         "said": float(_is_said(evidence, stands_out)),
-        "topic": topic,
+        "topic": _topic(evidence),
         "heading": _heading(evidence),
         "nameless": float(not names),
-        "held": all_held,
+        "held": _share_of(names.values(), lambda words: words <= held),
         "named": _share_of(names.values(), lambda words: any(_same(words, p, evidence.language) for p in passages)),
         "known": min(titles, _MANY_TITLES) / _MANY_TITLES,
         "titled": float(titles > 0),
-        # Some tell only together. A question that names its document asks for something that is said there; one that
-        # does not is covered by any text of its field.
-        "titled_coverage": covered if titles else 0.0,
+    }
+    return parts | _products(parts)
+
+
+def _products(parts: Mapping[str, float]) -> dict[str, float]:
+    """Of components that tell only together."""
+    return {
+        # A question that names its document asks for something that is said there; one that does not is covered by any
+        # text of its field.
+        "titled_coverage": parts["titled"] * parts["coverage"],
         # A document that stands out may do so by chance, unless its title says what is asked.
-        "margin_topic": margin * topic,
+        "margin_topic": parts["margin"] * parts["topic"],
         # A heading like the question may be of another thing of its kind, unless what is named is there.
-        "heading_held": similarities["heading_similarity"] * all_held,
+        "heading_held": parts["heading_similarity"] * parts["held"],
     }
 
 
@@ -283,6 +199,8 @@ def _is_said(evidence: Evidence, margin: float) -> bool:
     if len(evidence.terms) < _SAID_WORDS:
         return False
     saying = [sentence for sentence in evidence.telling if _says_all(evidence, sentence)]
+    if not saying:
+        return False
     if margin >= _STANDS_OUT and any(sentence.passage.document_id in evidence.same for sentence in saying):
         return True
     if len(evidence.passages) < PASSAGES:
@@ -363,13 +281,6 @@ def _completeness(evidence: Evidence) -> float:
 def _held_by(evidence: Evidence, count: int) -> frozenset[str]:
     """The stems of the best passages and their titles."""
     return frozenset[str]().union(*(held for rank, held in evidence.held.items() if rank < count))
-
-
-def _names(question: str) -> list[str]:
-    """What the question names: capitalised spans, as they are written."""
-    spans = capitalised_spans(question, [(0, len(question))])
-    # A single capital at the very beginning is a capital of the sentence.
-    return [question[start:end] for _, start, end in spans if start > 0 or " " in question[start:end]]
 
 
 def _share_of(names: Collection[frozenset[str]], found: Callable[[frozenset[str]], bool]) -> float:

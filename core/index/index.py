@@ -25,7 +25,7 @@ from core.index.paths import chains
 from core.index.postings import Postings
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step, Words
 from core.index.reading import Reading, read
-from core.index.recency import asks_for_newest, newest_first
+from core.index.recency import newest_first
 from core.index.retrieval import Evidence, rank
 from core.index.selection import best
 from core.index.thesaurus import Thesaurus
@@ -111,7 +111,7 @@ class Index:
             [number for number, _ in asked],
             lambda seeds, among: audience.left(reading.stems, reading.language, seeds, among),
         )
-        if asks_for_newest(question.text) if question.newest is None else question.newest:
+        if question.wants_newest:
             dates = self._collection.documents.date.values[view.row]
             evidence = replace(evidence, score=newest_first(evidence.score, dates))
         chunks, documents = self._ranked(view, evidence, max(question.top_k, _MARGIN_DOCUMENTS))

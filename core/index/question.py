@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from core.errors import InvalidQuery
 from core.index.facets import Filters
+from core.index.recency import asks_for_newest
 from core.index.vectors import Vectors
 from core.model import OPERATOR, Viewer, check_text
 from core.views import Hit, NamedEntity
@@ -28,6 +29,11 @@ class Question:
     top_k: int = 5
     newest: bool | None = None
     """Prefer the newest of equally relevant documents; None does if the question asks for it."""
+
+    @property
+    def wants_newest(self) -> bool:
+        """Whether the newest of equally relevant documents come first."""
+        return asks_for_newest(self.text) if self.newest is None else self.newest
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):

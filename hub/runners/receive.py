@@ -35,16 +35,17 @@ class ReceiveRunner:
         if instance.halted or instance.stopping:
             state = InstanceState.WAITING if instance.stopping else instance.status.state
             raise Busy(f"connector {instance.name!r} is {state} and takes nothing", retry_after=PAUSED_RETRY)
+        limit = asyncio.timeout(RECEIVE_SECONDS)
         try:
-            async with asyncio.timeout(RECEIVE_SECONDS):
+            async with limit:
                 changes = await self._connector.receive(request)
         except PermanentDocumentError as error:
             changes = [Failure(describe(error), error.document_id)]
         except AimeError:
             raise
-        except TimeoutError:
-            raise Busy(f"connector {instance.name!r} took longer than {RECEIVE_SECONDS:.0f} s") from None
         except Exception as error:
+            if limit.expired():
+                raise Busy(f"connector {instance.name!r} took longer than {RECEIVE_SECONDS:.0f} s") from None
             instance.log.exception("request not understood")
             instance.stumbled(error)
             raise ConnectorError(f"connector {instance.name!r} failed on this request") from error

@@ -1,6 +1,9 @@
-"""`aime eval --abstention`: questions asked with their documents and without, on a real store."""
+"""`aime eval`: questions asked with their documents and without, on a real store."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,7 @@ from core.abstention import abstention, ask_twice
 from core.errors import InvalidInput
 from core.evaluation import JudgedQuestion
 from core.service import create_graph_service
+from hub.cli.evaluate import evaluate
 
 RIVERS = {
     name: {
@@ -41,3 +45,17 @@ async def test_a_relevant_document_that_the_corpus_lacks_is_named_before_anythin
     async with await create_graph_service("sqlite::memory:") as service:
         with pytest.raises(InvalidInput, match="Amazon"):
             await ask_twice(service, [JudgedQuestion("q", "How long is the Amazon?", {"Amazon": 1})], RIVERS)
+
+
+def test_a_corpus_is_measured_once_the_index_has_it_all_however_long_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("core.service.BACKLOG_SECONDS", 0.0)
+    corpus, queries, qrels = (tmp_path / name for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv"))
+    corpus.write_text("\n".join(map(json.dumps, RIVERS.values())))
+    queries.write_text("\n".join(json.dumps({"_id": each.id, "text": each.text}) for each in QUESTIONS))
+    qrels.write_text("\n".join(f"{each.id}\t{each.id}\t1" for each in QUESTIONS))
+    monkeypatch.chdir(tmp_path)
+    evaluate(queries, qrels, corpus, as_json=True)
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["documents"], figures["recall@2"]) == (4, 1.0)

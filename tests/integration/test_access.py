@@ -131,9 +131,10 @@ async def everything(service: GraphService, viewer: Viewer, ids: Sequence[str]) 
         found = await service.paths(int(one.id, 16), int(other.id, 16), viewer=viewer)
         seen[f"paths {one.id} {other.id}"] = found.model_dump(mode="json")
     log = await service.changes(0, limit=1000, viewer=viewer)
-    # A step that the viewer could see when it was taken stays in the log, whatever became of the document.
-    assert all(viewer.may_see(entry.access) for entry in log)
     kept = {document.document_id for document in listed}
+    hidden = {document.document_id for document in await service.documents()} - kept
+    # A step that the viewer could see when it was taken stays in the log once the document is gone.
+    assert all(viewer.may_see(entry.access) and entry.document_id not in hidden for entry in log)
     seen["changes"] = [(one.op, one.document_id, one.source, one.access) for one in log if one.document_id in kept]
     return seen
 
@@ -168,3 +169,27 @@ async def compare(history: Sequence[Change], viewer: Viewer) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_hidden_documents_change_nothing_that_a_viewer_reads(history: list[Change], viewer: Viewer) -> None:
     asyncio.run(compare(history, viewer))
+
+
+async def look_back(history: Sequence[Change], viewer: Viewer) -> None:
+    """Read every version of the graph, as `viewer` and by everything that takes a version."""
+    seen = {id_ for id_, access in final_access(history).items() if viewer.may_see(access)}
+    ids = {change.document_id for change in history if change.document_id}
+    async with await create_graph_service("sqlite::memory:") as service:
+        for change in history:
+            await service.submit([change], origin="test", actor="test")
+        for version in range(await service.head() + 1):
+            for text in QUESTIONS:
+                answer = await service.query(text, as_of_version=version, viewer=viewer)
+                hits = await service.retrieve(text, as_of_version=version, viewer=viewer)
+                assert {each.document_id for each in (*answer.sources, *hits)} <= seen
+            assert (await service.metadata(ids, as_of_version=version, viewer=viewer)).keys() <= seen
+            for id_ in ids - seen:
+                with pytest.raises(NotFound):
+                    await service.document(id_, as_of_version=version, viewer=viewer)
+
+
+@given(history=st.lists(changes, min_size=1, max_size=8), viewer=viewers)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_past_shows_no_document_that_is_hidden_from_the_viewer_now(history: list[Change], viewer: Viewer) -> None:
+    asyncio.run(look_back(history, viewer))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hub.sdk.integrations import (
     ContentItem,
     ResearchAnswer,
     ResearchIntegration,
+    SupportAnswer,
     SupportIntegration,
 )
 
@@ -118,6 +119,24 @@ async def test_a_support_question_that_does_not_fit_is_refused_by_field(
     assert refused.value.field == field
 
 
+async def test_filters_from_a_program_may_hold_what_the_graph_takes_from_one(service: GraphService) -> None:
+    desk = SupportIntegration(service)
+    filters = {"source": ("desk", "papers"), "date_range": {"from": date(2025, 1, 1)}}
+    found = await desk.answer_support_query("What slows the uptake of iron?", filters=filters)
+    assert {source.document_id for source in found.sources} == {"arxiv-1"}
+    assert found == SupportAnswer.of(await service.query("What slows the uptake of iron?", filters=filters))
+
+
+@pytest.mark.parametrize("integration", [SupportIntegration, ResearchIntegration])
+@pytest.mark.parametrize("share", [1.5, -0.1, float("nan")])
+def test_a_least_groundedness_that_is_no_share_is_refused_at_once(
+    service: GraphService, integration: Callable[..., object], share: float
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        integration(service, min_groundedness=share)
+    assert refused.value.field == "min_groundedness"
+
+
 # ---------------------------------------------------------------- research
 
 
@@ -177,7 +196,7 @@ async def test_a_date_range_leaves_out_other_years_and_what_has_no_date(service:
         ({"from": "2026-01-01", "to": "2025-01-01"}, "date_range", "ends before it begins"),
         ({"from": "soon"}, "date_range.from", "is not an ISO 8601 date"),
         ({"since": "2025-01-01"}, "date_range.since", "takes one `from` and one `to`"),
-        ({}, "date_range", "must be an object such as"),
+        ({}, "date_range", "must have `from`, `to` or both"),
         ("2025", "date_range", "must be an object"),
     ],
 )

@@ -20,7 +20,7 @@ from core.errors import (
     StoreUnavailable,
     VersionUnavailable,
 )
-from core.model import EVERYONE, OPERATOR, Delete, Document, LogEntry, Status, Viewer
+from core.model import EVERYONE, OPERATOR, AccessChanged, Delete, Document, LogEntry, Status, Viewer
 from core.service import GraphService, ServiceOptions, create_graph_service
 from core.store.base import AuditRecord, ChangeSet, StoredAuditRecord
 
@@ -150,6 +150,16 @@ async def test_what_a_viewer_may_not_see_is_in_no_answer_no_list_and_no_change(s
     assert len(await service.changes(0, viewer=OPERATOR)) == 4
     with pytest.raises(NotFound, match="no document 'plan'"):
         await service.document("plan", viewer=EVERYONE)
+
+
+async def test_access_that_is_tightened_takes_the_earlier_steps_of_a_document_out_of_the_log(
+    service: GraphService,
+) -> None:
+    await service.process_document(document_id="plan", content="The plan moves Ulm.")
+    assert [e.document_id for e in await service.changes(0, viewer=EVERYONE)] == ["plan"]
+    await service.submit([AccessChanged("plan", ("board",))], origin="cms", actor="cms")
+    assert await service.changes(0, viewer=EVERYONE) == []
+    assert len(await service.changes(0, viewer=Viewer(frozenset({"board"})))) == 2
 
 
 async def test_filters_narrow_answers_and_lists(service: GraphService) -> None:

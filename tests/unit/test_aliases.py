@@ -102,7 +102,7 @@ def test_hostile_text_yields_few_aliases(hostile: str) -> None:
     assert len(aliases(hostile * 20_000, "", ())) <= 100
 
 
-def test_an_alias_is_a_plain_value() -> None:
+def test_an_alias_says_what_it_stands_for_of_which_kind_it_is_and_from_where_on() -> None:
     assert aliases("The World Health Organization (WHO) met.", "", ()) == [
         Alias("WHO", "World Health Organization", "acronym", 30)
     ]

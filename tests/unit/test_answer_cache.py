@@ -34,6 +34,7 @@ def test_a_question_that_differs_in_anything_is_another() -> None:
         Question("q", viewer=Viewer(frozenset({"staff"}))),
         Question("q", as_of=7),
         Question("q", top_k=3),
+        Question("q", newest=True),
     ):
         assert cache.get(NOW, other) is None, other
 

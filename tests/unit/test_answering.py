@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.answering.compose import compose
+from core.answering.compose import extract
+from core.answering.evidence import Evidence
 from core.answering.filters import parse_filters
-from core.answering.groundedness import polarity, states, support
+from core.answering.groundedness import states
+from core.answering.support import polarity, support
 from core.index import Index, Question, Words
 from core.model import EVERYONE, OPERATOR, Viewer
 from core.views import Answer
@@ -33,7 +35,7 @@ def ask(log: GraphLog, text: str, viewer: Viewer = OPERATOR, *, top_k: int = 5, 
     index.apply(log.entries)
     question = Question(text, parse_filters(filters), viewer, top_k=top_k)
     ranking = index.search(question)
-    return compose(question, ranking, log.chunks, log.documents, index.words(viewer, ranking))
+    return extract(question, Evidence(ranking, log.chunks, log.documents), index.words(viewer, ranking))
 
 
 @pytest.fixture
@@ -105,6 +107,10 @@ def test_an_empty_graph_answers_nothing() -> None:
     answer = ask(GraphLog(), "Is there anything?")
     assert answer.abstained
     assert answer.sources == ()
+
+
+def test_where_nothing_was_found_nothing_counts_as_said() -> None:
+    assert ask(GraphLog(), "How do I reset my password?").validation.components["said"] == 0
 
 
 def test_an_answer_quotes_no_more_documents_than_asked_for_and_its_first_scores_the_same(log: GraphLog) -> None:

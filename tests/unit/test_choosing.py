@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.answering.compose import compose
+from core.answering.compose import extract
+from core.answering.evidence import Evidence
 from core.index import Index, Question
 from core.views import Source
 from tests.unit.graph_log import GraphLog
@@ -36,7 +37,8 @@ def quoted(log: GraphLog, text: str) -> list[Source]:
     index.apply(log.entries)
     question = Question(text)
     ranking = index.search(question)
-    answer = compose(question, ranking, log.chunks, log.documents, index.words(question.viewer, ranking))
+    evidence = Evidence(ranking, log.chunks, log.documents)
+    answer = extract(question, evidence, index.words(question.viewer, ranking))
     return list(answer.sources)
 
 

@@ -48,6 +48,7 @@ def test_questions_are_read_with_and_without_a_header_and_in_trec_columns(tmp_pa
         ('{"_id": "1", "text": "x"}\n[]', "1\ta\t1\n", "queries.jsonl:2"),
         ("[" * 100_000, "1\ta\t1\n", "queries.jsonl:1"),
         ("\udcff", "1\ta\t1\n", "queries.jsonl:1"),
+        ('{"_id": "1", "text": " "}', "1\ta\t1\n", "queries.jsonl:1: the text must not be empty"),
         ('{"_id": "1", "text": "x"}', "1\ta\n", "qrels.tsv:1"),
         ('{"_id": "1", "text": "x"}', "1\ta\t1\n1\tb\thigh\n", "qrels.tsv:2"),
         ('{"_id": "1", "text": "x"}', "9\ta\t1\n", "qrels.tsv:1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -60,6 +60,27 @@ def test_a_date_range_includes_both_its_days_and_leaves_undated_documents_out(en
 def test_an_instant_as_the_end_of_a_range_is_that_instant() -> None:
     until = parse_filters({"date_range": {"to": "2026-03-02T12:00:00+02:00"}}).until
     assert until == datetime(2026, 3, 2, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("day", ["2026-03-02", " 2026-03-02 ", "20260302", "2026-W10-1", date(2026, 3, 2)])
+def test_a_day_as_the_end_of_a_range_is_all_of_it_however_it_is_written(day: object) -> None:
+    assert matches({"date_range": {"to": day}}, published_at="2026-03-02T23:59:59Z")
+    assert not matches({"date_range": {"to": day}}, published_at="2026-03-03T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("filters", "reason"),
+    [
+        ({"date_range": {}}, "must have `from`, `to` or both"),
+        ({"date_range": []}, 'must be an object such as {"from": "2026-01-01"}, not a list'),
+        ({"date_range": {"from": None}}, "must be an ISO 8601 date, not null"),
+        ({"published_at": 1_700_000_000}, "must be an ISO 8601 date, not 1700000000"),
+    ],
+)
+def test_a_refusal_says_what_was_given_in_the_words_of_json(filters: object, reason: str) -> None:
+    with pytest.raises(InvalidQuery) as refused:
+        parse_filters(filters)
+    assert refused.value.reason == reason
 
 
 @pytest.mark.parametrize(

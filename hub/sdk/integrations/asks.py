@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -29,9 +30,10 @@ class FormAsk(Ask):
 
     @classmethod
     def parse(cls, **fields: object) -> Self:
-        """Raises InvalidInput that names the first field which does not fit."""
+        """An ask whose fields may be Python's: dates, tuples and sets. Raises InvalidInput that names the first one
+        which does not fit."""
         try:
-            return cls.model_validate(fields)
+            return cls.model_validate(_as_json(fields))
         except ValidationError as error:
             mistake = first_mistake(error)
             raise InvalidInput(mistake.reason, field=mistake.field) from None
@@ -63,3 +65,22 @@ class FormAsk(Ask):
         if least is not None:
             filters["min_groundedness"] = least
         return filters
+
+
+def checked_share(min_groundedness: float | None) -> float | None:
+    """The same. Raises InvalidInput where it is no share."""
+    if min_groundedness is not None and not 0 <= min_groundedness <= 1:
+        raise InvalidInput("must be a number from 0 to 1", field="min_groundedness")
+    return min_groundedness
+
+
+def _as_json(value: object) -> object:
+    match value:
+        case date():
+            return value.isoformat()
+        case Mapping():
+            return {key: _as_json(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_as_json(each) for each in value]
+        case _:
+            return value

@@ -12,7 +12,7 @@ from core.errors import InvalidQuery
 from core.model import Metadata
 from core.views import Answer, Validation
 from hub.sdk.contract import Ask, Core
-from hub.sdk.integrations.asks import FormAsk
+from hub.sdk.integrations.asks import FormAsk, checked_share
 
 MIN_GROUNDEDNESS = 0.8
 
@@ -109,8 +109,9 @@ class ResearchForm:
     asks = ResearchAsk
 
     def __init__(self, sources: Sequence[str] = (), *, min_groundedness: float | None = None) -> None:
+        """Raises InvalidInput for a `min_groundedness` that is no share."""
         self._sources = tuple(sources)
-        self._least = MIN_GROUNDEDNESS if min_groundedness is None else min_groundedness
+        self._least = MIN_GROUNDEDNESS if min_groundedness is None else checked_share(min_groundedness)
 
     async def answer(self, ask: Ask, core: Core) -> ResearchAnswer:
         """`Answers`. Raises InvalidInput that names the field."""
@@ -137,14 +138,5 @@ class ResearchIntegration:
     ) -> ResearchAnswer:
         """`date_range` takes `{"from", "to"}`, either or both, as dates or ISO 8601; undated papers fall outside of it.
         Raises InvalidInput that names the field."""
-        ask = ResearchAsk.parse(
-            query=query, date_range=_written(date_range), filters=filters, min_groundedness=min_groundedness
-        )
+        ask = ResearchAsk.parse(query=query, date_range=date_range, filters=filters, min_groundedness=min_groundedness)
         return await self._form.answer(ask, self._core)
-
-
-def _written(date_range: Mapping[str, Any] | None) -> object:
-    """As JSON has it."""
-    if not isinstance(date_range, Mapping):
-        return date_range
-    return {key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in date_range.items()}

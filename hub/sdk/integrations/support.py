@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.views import Answer
 from hub.sdk.contract import Ask, Core
-from hub.sdk.integrations.asks import FormAsk
+from hub.sdk.integrations.asks import FormAsk, checked_share
 
 
 class SupportAsk(FormAsk):
@@ -58,8 +58,9 @@ class SupportForm:
     asks = SupportAsk
 
     def __init__(self, sources: Sequence[str] = (), *, min_groundedness: float | None = None) -> None:
+        """Raises InvalidInput for a `min_groundedness` that is no share."""
         self._sources = tuple(sources)
-        self._least = min_groundedness
+        self._least = checked_share(min_groundedness)
 
     async def answer(self, ask: Ask, core: Core) -> SupportAnswer:
         """`Answers`. Raises InvalidInput that names the field."""

@@ -55,8 +55,11 @@ async def test_a_document_that_the_connector_gives_up_on_is_a_rejected_result(tm
         assert (result.document_id, result.status) == ("a", Status.REJECTED)
 
 
-async def test_a_defect_of_the_connector_is_an_error_that_shows_none_of_the_request(tmp_path: Path) -> None:
-    async with running(tmp_path, {"h": raising(ZeroDivisionError("hush"))}) as hub:
+@pytest.mark.parametrize("defect", [ZeroDivisionError("hush"), TimeoutError("hush")])
+async def test_a_defect_of_the_connector_is_an_error_that_shows_none_of_the_request(
+    tmp_path: Path, defect: Exception
+) -> None:
+    async with running(tmp_path, {"h": raising(defect)}) as hub:
         with pytest.raises(ConnectorError, match="'h' failed on this request") as raised:
             await hub.receive("h", request(b"hush"), "key-1")
         assert "hush" not in str(raised.value)
