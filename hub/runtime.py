@@ -145,7 +145,7 @@ class Hub:
     @property
     def projects(self) -> bool:
         """Whether it is this node that writes the projection."""
-        return self._projecting.held
+        return self._projecting is not None and self._projecting.held
 
     @property
     def config_error(self) -> str | None:

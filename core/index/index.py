@@ -25,7 +25,7 @@ from core.index.paths import chains
 from core.index.postings import Postings
 from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step, Words
 from core.index.reading import Reading, read
-from core.index.recency import newest_first
+from core.index.recency import besides_newness, newest_first
 from core.index.retrieval import Evidence, rank
 from core.index.selection import best
 from core.index.thesaurus import Thesaurus
@@ -130,7 +130,7 @@ class Index:
                 )
                 for number, written in asked
             ),
-            terms=idf,
+            terms=besides_newness(idf, question.text, reading.language) if question.wants_newest else idf,
             language=reading.language,
             walked=evidence.walked,
             graph_version=version,

@@ -90,7 +90,8 @@ class Ranking:
     """How far the best document stands out from the fifth, as a share of its score; whatever `top_k`."""
     entities: tuple[AskedEntity, ...]
     terms: Mapping[str, float]
-    """The question's stems with their inverse document frequency."""
+    """The question's stems with their inverse document frequency; without those that ask for the newest, where it is
+    wanted."""
     language: str
     """The code of the language that the stems are of: that of the chunk with the most of the question's words."""
     walked: bool

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from core.analysis.stems import stems
 
 BAND = 0.2
 """What comes within this share of the best score is as relevant as the best."""
@@ -29,6 +32,16 @@ Floats = npt.NDArray[np.float64]
 def asks_for_newest(question: str) -> bool:
     """Whether an English question asks for the latest or the current state of something."""
     return _ASKS.search(question) is not None
+
+
+def besides_newness(terms: Mapping[str, float], question: str, language: str) -> Mapping[str, float]:
+    """A question's terms without those that ask for the latest: no document has to hold them to say what is. All of
+    them, if there are no others."""
+    asked = _ASKS.search(question)
+    if asked is None:
+        return terms
+    of_time = frozenset(stems(asked[0], language))
+    return {stem: rarity for stem, rarity in terms.items() if stem not in of_time} or terms
 
 
 def newest_first(scores: Floats, dates: npt.NDArray[Any]) -> Floats:

@@ -366,3 +366,12 @@ async def test_what_the_log_tells_can_be_asked_past_at_once(
     monkeypatch.setattr(service.store, "commit", commit_and_look)
     await service.process_document(document_id="a", content="Tides follow the moon.")
     assert [] in past
+
+
+async def test_what_is_latest_does_not_have_to_say_so(service: GraphService) -> None:
+    for name, price, day in (("old", 12, "2025-03-01"), ("new", 15, "2026-03-01")):
+        content = f"The Tarn Valley ticket costs {price} euros. It is sold at the station."
+        await service.process_document(document_id=name, content=content, metadata={"updated_at": day})
+    answer = await service.query("What does the latest Tarn Valley ticket cost?")
+    assert answer.answer == "The Tarn Valley ticket costs 15 euros."
+    assert (await service.query("What does the Tarn Valley ticket cost right now?")).answer == answer.answer
