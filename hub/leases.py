@@ -158,6 +158,8 @@ class Leases:
         except TimeoutError:
             raise StoreError("the store does not answer") from None
         until = began + LEASE_SECONDS - MARGIN_SECONDS
+        if dropped := [name for name, held in found.items() if held.holder == self.node and name not in self._wanted]:
+            await self._release(dropped)  # while it was asked for
         for name, holding in found.items():
             if lease := self._wanted.get(name):
                 lease._is(holding, holding.holder == self.node, until)

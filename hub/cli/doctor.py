@@ -76,16 +76,13 @@ def _examine(config: Path | None, store: str | None) -> Iterator[Finding]:
         return
     if file is not None:
         yield from _disk(file.parent)
-        yield from _store(file)
-    else:
-        shared = list(_shared_store(url))
-        yield from shared
-        if any(finding.state == "failed" for finding in shared):
-            return
+    found, health = _store(file) if file is not None else _shared_store(url)
+    yield from found
     if path is not None:
-        yield from _connectors(path, url)
+        yield from _connectors(path)
         yield from _model(path)
-    if file is None or file.exists():
+    # Whoever opens a store makes it, or brings it up to date: that is not for a command that only looks.
+    if health is not None and health.schema == health.newest_schema:
         yield from _endpoints(path, url)
         yield from _projection(path, url)
 
@@ -162,11 +159,12 @@ def _plugins() -> Iterator[Finding]:
         yield Finding("plugins", "warning", f"{kind}: {error.message}", "update or uninstall it; the others work")
 
 
-def _connectors(path: Path, store: str) -> Iterator[Finding]:
+def _connectors(path: Path) -> Iterator[Finding]:
+    """On a store in memory: none of this is to be remembered."""
     from hub.cli.fleet import open_fleet
 
     async def check_all() -> list[tuple[str, bool, str]]:
-        async with open_fleet(Place(store=store, config=path)) as fleet:
+        async with open_fleet(Place(store="sqlite::memory:", config=path)) as fleet:
             names = [each["name"] for each in await fleet.list()]
             found = [(name, await fleet.check(name)) for name in names]
         return [(name, health["ok"], health["detail"]) for name, health in found]
@@ -288,24 +286,19 @@ def _store_file(url: str) -> Path:
     return Path(resolve(url)).absolute()
 
 
-def _store(file: Path) -> Iterator[Finding]:
+def _store(file: Path) -> tuple[list[Finding], StoreHealth | None]:
     from core.store.sqlite.health import examine
 
     if not file.exists():
-        yield Finding("store", "ok", f"{file} is not there yet; the hub makes it")
-        return
+        return [Finding("store", "ok", f"{file} is not there yet; the hub makes it")], None
     try:
         health = examine(str(file))
     except StoreError as error:
-        yield Finding("store", "failed", error.message, "restore it from a backup; see docs/DEPLOYMENT.md")
-        return
-    yield _soundness(file, health)
-    yield _schema(health)
-    yield _clock(health)
-    yield from _holder(file)
+        return [Finding("store", "failed", error.message, "restore it from a backup; see docs/DEPLOYMENT.md")], None
+    return [_soundness(file, health), _schema(health), _clock(health), *_holder(file)], health
 
 
-def _shared_store(url: str) -> Iterator[Finding]:
+def _shared_store(url: str) -> tuple[list[Finding], StoreHealth | None]:
     name = shown(url)
     try:
         store_of(url)  # which says when what it needs is not installed
@@ -314,19 +307,18 @@ def _shared_store(url: str) -> Iterator[Finding]:
         health, ahead, release = asyncio.run(examine(url))
     except AimeError as error:
         advice = "see that the server runs, and that user, password and database are right"
-        yield Finding("store", "failed", error.message, advice)
-        return
-    yield Finding("postgresql", "ok", release)
+        return [Finding("store", "failed", error.message, advice)], None
+    found = [Finding("postgresql", "ok", release)]
     if health is None:
-        yield Finding("store", "ok", f"{name} is empty; the hub makes it")
+        found.append(Finding("store", "ok", f"{name} is empty; the hub makes it"))
     else:
-        yield Finding("store", "ok", f"{name}: {_extent(health)}")
-        yield _schema(health)
+        found += [Finding("store", "ok", f"{name}: {_extent(health)}"), _schema(health)]
     if abs(ahead) > CLOCK_SLACK_SECONDS:
         detail = f"the server's clock is {abs(ahead):,.0f} s {'ahead' if ahead > 0 else 'behind'}"
-        yield Finding("clock", "failed", detail, "set the clocks; retries and history go by them")
+        found.append(Finding("clock", "failed", detail, "set the clocks; retries and history go by them"))
     else:
-        yield Finding("clock", "ok", f"within {abs(ahead):,.1f} s of the server's")
+        found.append(Finding("clock", "ok", f"within {abs(ahead):,.1f} s of the server's"))
+    return found, health
 
 
 def _extent(health: StoreHealth) -> str:
@@ -346,6 +338,8 @@ def _schema(health: StoreHealth) -> Finding:
     detail = f"{health.schema} (this release knows {health.newest_schema})"
     if health.schema > health.newest_schema:
         return Finding("schema", "failed", detail, "install the newer release that wrote it")
+    if health.schema < health.newest_schema:
+        return Finding("schema", "ok", f"{detail}; the next hub, or `aime migrate`, brings it up to date")
     return Finding("schema", "ok", detail)
 
 

@@ -20,6 +20,9 @@ from hub.notify.sender import AttemptObserver, Sender, default_breaker
 from hub.sdk.contract import Notification, Outcome
 from hub.sdk.webhooks import rfc3339
 
+TOLD_SECONDS = 30.0
+"""Within so long another node has taken over."""
+
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -76,6 +79,8 @@ class Dispatcher:
         self._poll = poll
         self._stopping = asyncio.Event()
         self._started = False
+        self._told: dict[str, tuple[float, AuditRecord]] = {}
+        """What admins told of each endpoint while another node sends, and when that was heard."""
 
     async def start(self) -> None:
         """Read what is remembered, and fix where new endpoints begin: what is committed after this is told to them.
@@ -85,6 +90,10 @@ class Dispatcher:
         self._follower.forget()
         self._started = True
         await self._serve(self._endpoints, self._broken)
+        told, self._told = self._told, {}
+        for heard, act in told.values():
+            if self._clock.elapsed() - heard < TOLD_SECONDS:
+                await self.heed(act)
 
     async def run(self) -> None:
         """Starts, if `start` was not called. Returns after `stop`, once the attempts under way have ended and are
@@ -161,8 +170,12 @@ class Dispatcher:
         self._sender.wake()
 
     async def heed(self, act: AuditRecord) -> None:
-        """Do what an admin told another node, which has written it down; where this one sends. Raises StoreError."""
-        if not self._started or act.subject not in self._endpoints:
+        """Do what an admin told another node, which has written it down; where this one sends, or comes to send soon:
+        the one before may have ended before it heard, and written over it. Raises StoreError."""
+        if act.subject not in self._endpoints:
+            return
+        if not self._started:
+            self._told[act.subject] = (self._clock.elapsed(), act)
             return
         lane = self._sender.lane(act.subject)
         if act.action == "endpoint.enabled":

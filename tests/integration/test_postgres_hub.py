@@ -103,6 +103,18 @@ async def test_doctor_says_what_is_wrong_with_the_database(url: str, tmp_path: P
     assert "a database of another application" in found.out
 
 
+async def test_doctor_only_looks(url: str, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "plugins.toml").write_text('[connectors.notes]\nkind = "filesystem"\npath = "notes"\n')
+    before = {path.name for path in tmp_path.iterdir()}
+    for store in (url, "sqlite:new.db"):
+        found = await aime(tmp_path, "doctor", "--store", store)
+        assert (found.code, "the hub makes it" in found.out, "notes" in found.out) == (0, True, True), found.out
+        again = await aime(tmp_path, "doctor", "--store", store)
+        assert "the hub makes it" in again.out
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
 # ---------------------------------------------------------------- copies
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,10 +12,10 @@ import structlog
 
 from core.errors import NotFound
 from core.service import GraphService
-from core.store.base import ChangeSet, DeliveryState
+from core.store.base import AuditRecord, ChangeSet, DeliveryState
 from hub.net import Network
 from hub.net.breaker import Breaker
-from hub.notify import RetrySchedule
+from hub.notify import Dispatcher, RetrySchedule
 from hub.notify.schedule import Clock
 from tests.integration.notify.rig import (
     Recorded,
@@ -189,3 +190,16 @@ async def test_while_the_breaker_is_open_only_a_probe_goes_out(service: GraphSer
             await crm.until(lambda: len(crm.accepted()) == 10)
             assert dispatcher.health()[0].state == "ok"
     assert [got["answered"] for got in crm.got[:5]] == [500, 500, 500, 500, 204]
+
+
+async def test_who_comes_to_send_heeds_what_the_one_before_may_not_have_heard(
+    service: GraphService, network: Network
+) -> None:
+    async with receiving() as crm:
+        dispatcher = Dispatcher(service, {"crm": endpoint(network, crm)})
+        await dispatcher.heed(AuditRecord("admin", "endpoint.disabled", "crm", {"reason": "by an admin"}))
+        # Before it heard, the one before wrote that it fails.
+        await service.write(ChangeSet(records={("endpoint", "crm"): '{"failures":1}'}))
+        await dispatcher.start()
+        assert dispatcher.disabled("crm") == "by an admin"
+        assert json.loads(await service.store.record("endpoint", "crm") or "")["disabled"] == "by an admin"
