@@ -45,7 +45,8 @@ async def hub(documents: str, url: str) -> Ingested:
 
 
 async def until_ready(service: GraphService) -> None:
-    while not await service.ready():  # noqa: ASYNC110 - what a caller over HTTP would do
+    """The index is open, and has caught up with the log."""
+    while not await service.ready() or service.index_version < await service.head():  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(TICK_SECONDS)
 
 

@@ -9,7 +9,7 @@ import asyncpg
 
 from core.model import LogEntry
 from core.store.base import Attempt, ChangeSet
-from core.store.group import GroupLayout, GroupRows, Head, changed_documents, check_heads, replaced_chunks
+from core.store.group import GroupLayout, Head, changed_documents, check_heads, replaced_chunks
 from core.store.postgres import leases
 from core.store.postgres.connection import CUT, Connection
 from core.store.postgres.read import chunk_hash, collectable
@@ -30,21 +30,27 @@ CLOSE = """
 UPDATE documents AS d SET v_to = closed.v_to FROM unnest($1::bigint[], $2::bigint[]) AS closed (v_to, v_from)
 WHERE d.v_from = closed.v_from
 """
-INSERT_GRAPH = """
+WRITE = """
 WITH opened AS (
     INSERT INTO documents (v_from, document_id, content_hash, metadata, origin, chunk_ids, chunk_starts)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::bytea[], $7::bytea[])
 ), created AS (
     INSERT INTO chunks (id, v_from, document_id, hash, text, sentences, mentions, relations) SELECT * FROM
     unnest($8::bigint[], $9::bigint[], $10::text[], $11::bytea[], $12::text[], $13::bytea[], $14::text[], $15::text[])
+), logged AS (
+    INSERT INTO log (version, op, document_id, source, access, at)
+    SELECT * FROM unnest($16::bigint[], $17::text[], $18::text[], $19::text[], $20::text[], $21::double precision[])
+), audited AS (
+    INSERT INTO audit (sequence, at, actor, action, subject, detail)
+    SELECT * FROM unnest($22::bigint[], $23::double precision[], $24::text[], $25::text[], $26::text[], $27::text[])
+), noted AS (
+    INSERT INTO writers (id, number, at) VALUES ($28, $29, $30)
+    ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = excluded.at
 )
-INSERT INTO log (version, op, document_id, source, access, at)
-SELECT * FROM unnest($16::bigint[], $17::text[], $18::text[], $19::text[], $20::text[], $21::double precision[])
+UPDATE graph SET version = $31, next_chunk = $32, next_journal = $33, next_delivery = $34, next_audit = $35
+RETURNING pg_notify($36, $28)
 """
-INSERT_AUDIT = """
-INSERT INTO audit (sequence, at, actor, action, subject, detail)
-SELECT * FROM unnest($1::bigint[], $2::double precision[], $3::text[], $4::text[], $5::text[], $6::text[])
-"""
+"""What every commit writes, in one round trip: the head row is locked meanwhile, and all wait for it."""
 PUT_RECORDS = """
 INSERT INTO records (scope, key, value) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
 ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value
@@ -71,14 +77,6 @@ UPDATE deliveries SET state = $2, attempts = attempts + 1, next_attempt_at = $3,
 REPLAY = """
 UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = $1, error = NULL
 WHERE id = ANY($2) AND state <> 'pending'
-"""
-MOVE_HEAD = """
-WITH noted AS (
-    INSERT INTO writers (id, number, at) VALUES ($6, $7, $8)
-    ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = excluded.at
-)
-UPDATE graph SET version = $1, next_chunk = $2, next_journal = $3, next_delivery = $4, next_audit = $5
-RETURNING pg_notify($9, $6)
 """
 
 
@@ -142,36 +140,24 @@ class _GroupWriter:
         hashes = await chunk_hash(self._db, replaced) if replaced else {}
         layout = GroupLayout(version, next_chunk, self._now, heads, hashes)
         entries = layout.lay_out(group)
-        await self._graph(layout.rows)
-        await self._audit(layout.rows)
+        rows = layout.rows
+        if rows.closed:
+            await self._db.execute(CLOSE, *_columns(rows.closed, 2))
         for change_set in group:
             await self._small_tables(change_set)
+        audited = [(number, *row) for number, row in enumerate(rows.audit, self._next_audit)]
         await self._db.fetch(
-            MOVE_HEAD,
-            layout.version,
-            layout.next_chunk,
-            self._next_journal,
-            self._next_delivery,
-            self._next_audit,
-            self._writer.id,
-            self._writer.number,
-            self._now,
+            WRITE,
+            *_columns(rows.documents, 7),
+            *_columns(rows.chunks, 8),
+            *_columns(rows.log, 6),
+            *_columns(audited, 6),
+            *(self._writer.id, self._writer.number, self._now),
+            *(layout.version, layout.next_chunk, self._next_journal, self._next_delivery),
+            self._next_audit + len(audited),
             CHANNEL,
         )
         return entries
-
-    async def _graph(self, rows: GroupRows) -> None:
-        if rows.closed:
-            await self._db.execute(CLOSE, *_columns(rows.closed, 2))
-        if rows.log:
-            columns = [*_columns(rows.documents, 7), *_columns(rows.chunks, 8), *_columns(rows.log, 6)]
-            await self._db.execute(INSERT_GRAPH, *columns)
-
-    async def _audit(self, rows: GroupRows) -> None:
-        if rows.audit:
-            numbered = [(number, *row) for number, row in enumerate(rows.audit, self._next_audit)]
-            self._next_audit += len(numbered)
-            await self._db.execute(INSERT_AUDIT, *_columns(numbered, 6))
 
     # -- the small tables
 
