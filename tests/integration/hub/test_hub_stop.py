@@ -137,18 +137,6 @@ def edited(folder: Path, text: str) -> Config:
     return load_config(path)
 
 
-async def test_a_reload_needs_nothing_of_the_store(tmp_path: Path) -> None:
-    async with running(tmp_path, {"s": Source(), "t": Source()}, table("s")) as hub:
-        before = hub.instances["s"]
-        with closing(sqlite3.connect(tmp_path / "test.db")) as other:
-            other.execute("ALTER TABLE records RENAME TO hidden")
-            await hub.reload(edited(tmp_path, table("s", "step = 2") + table("t")))
-            assert hub.instances.keys() == {"s", "t"}
-            assert hub.instances["s"] is not before
-            other.execute("ALTER TABLE hidden RENAME TO records")
-        assert (await (await hub.run_now("s"))).error is None
-
-
 async def test_a_reload_that_cannot_write_to_the_store_goes_over_and_tells_the_endpoints_later(tmp_path: Path) -> None:
     bell = Bell()
     bell.may.set()
