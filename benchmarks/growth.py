@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from benchmarks.corpus import read_questions
-from benchmarks.ingest import Holds, until_ready
+from benchmarks.ingest import Holds
 from benchmarks.process import memory
 from core.memory import keep_little
 from core.service import create_graph_service
@@ -32,7 +32,7 @@ async def ask(store: str, questions: str) -> Grown:
     before = memory()
     texts = read_questions(Path(questions))
     async with await create_graph_service(f"sqlite:{store}") as service:
-        await until_ready(service)
+        await service.catch_up()
         await service.query(texts[0], top_k=1)
         held = Holds()
         watch = asyncio.create_task(held.watch())

@@ -10,7 +10,7 @@ from typing import TypedDict
 from benchmarks.corpus import read_documents
 from benchmarks.process import memory
 from core.memory import keep_little
-from core.service import GraphService, create_graph_service
+from core.service import create_graph_service
 from hub.cli.interpreter import collect_rarely, switch_often
 
 TICK_SECONDS = 0.005
@@ -31,23 +31,17 @@ async def hub(documents: str, url: str) -> Ingested:
     switch_often()
     keep_little()
     async with await create_graph_service(url) as service:
-        await until_ready(service)
+        await service.catch_up()
         held = Holds()
         watch = asyncio.create_task(held.watch())
         begun = time.perf_counter()
         async for result in service.process_documents(read_documents(Path(documents))):
             if result.error is not None:
                 raise RuntimeError(f"{result.document_id}: {result.error.message}")
-        await until_ready(service)
+        await service.catch_up()
         seconds = time.perf_counter() - begun
         watch.cancel()
         return {"seconds": seconds, "peak_mb": memory(peak=True), "longest_hold_ms": held.longest * 1000}
-
-
-async def until_ready(service: GraphService) -> None:
-    """The index is open, and has caught up with the log."""
-    while not await service.ready() or service.index_version < await service.head():  # noqa: ASYNC110 - no event tells
-        await asyncio.sleep(TICK_SECONDS)
 
 
 class Holds:

@@ -15,7 +15,6 @@ import aio_pika
 from aiobotocore.session import get_session
 
 from benchmarks.corpus import read_documents
-from benchmarks.ingest import until_ready
 from core.memory import keep_little
 from core.service import create_graph_service
 from hub.cli.interpreter import collect_rarely, switch_often
@@ -97,7 +96,7 @@ async def _hub(
     path = folder / "plugins.toml"
     path.write_text("\n".join(["[hub]", "[connectors.in]", f'kind = "{kind}"', *table, ""]), encoding="utf-8")
     async with await create_graph_service(f"sqlite:{folder / 'aime.db'}") as service:
-        await until_ready(service)
+        await service.catch_up()
         begun = time.perf_counter()
         async with Hub(load_config(path), service=service) as hub:
             done = hub.instances["in"].status.documents

@@ -7,7 +7,6 @@ titles and entities of masked documents are another matter than those of absent 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,23 +49,17 @@ async def ask_twice(
     for question in questions:
         if missing := question.relevant - documents.keys():
             raise InvalidInput(f"question {question.id!r}: document {min(missing)!r} is not in the corpus")
-    await settle(service)
+    await service.catch_up()
     asked = [await ask(service, question, present=True) for question in questions]
     for part in range(PARTS):
         these = [question for question in questions if part_of(question.id) == part]
         gone = sorted({id_ for question in these for id_ in question.relevant})
         await service.submit([Delete(id_) for id_ in gone], origin=_ORIGIN, actor=_ORIGIN)
-        await settle(service)
+        await service.catch_up()
         asked.extend([await ask(service, question, present=False) for question in these])
         back = [documents[id_] for id_ in gone]
         _ = [result async for result in service.process_documents(back, origin=_ORIGIN, actor=_ORIGIN)]
     return asked
-
-
-async def settle(service: GraphService) -> None:
-    """Wait for the index: a corpus that was just read in takes it longer than a question waits."""
-    while service.index_version < await service.head():  # noqa: ASYNC110  the service tells its state, and no event
-        await asyncio.sleep(0.02)
 
 
 async def ask(service: GraphService, question: JudgedQuestion, *, present: bool) -> Asked:

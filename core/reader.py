@@ -124,6 +124,14 @@ class Reader:
             reason = f"the index is at version {self.version}; {version} was not reached in {timeout:g} s"
             raise VersionTimeout(reason) from None
 
+    async def catch_up(self) -> None:
+        """Wait until it has, however long that takes. Raises the StoreError that keeps it back."""
+        while not self.caught_up:
+            if self._trouble is not None:
+                raise self._trouble
+            self._wake.set()
+            await self._applied.wait(None)
+
     async def ask(self, question: Callable[[Index], R]) -> R:
         """`question(index)` in the index's thread. Raises what the question raises, and StoreUnavailable when the index
         turns out to be broken; it is then made anew."""

@@ -469,6 +469,11 @@ class GraphService:
         """Whether the index has caught up with the log as it was at the start, and documents are taken."""
         return self._reader.ready and not self._writer.stopped
 
+    async def catch_up(self) -> None:
+        """Wait until the index has applied all that is committed, however long that takes: questions wait only so long.
+        Raises StoreError."""
+        await self._reader.catch_up()
+
     @property
     def index_version(self) -> int:
         """How far the index is."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from uuid import uuid4
 
 import structlog
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 
 from core.errors import Busy, StoreError
 from core.service import GraphService
@@ -30,6 +30,7 @@ REFUSED = "document.rejected"
 """No act of an admin, and heard of every node: what one has set aside, another may set free."""
 PAGE = 100
 EVERY_SECONDS = 1.0
+_REPORT = TypeAdapter(RunReport)
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
@@ -116,8 +117,7 @@ class Acts:
         said = {str(record.detail.get("run")): record.detail for record in records if record.action == "connector.ran"}
         for id_, (lease, node, done) in list(self._asked.items()):
             if (detail := said.get(id_)) is not None:
-                known = {field.name for field in fields(RunReport)}
-                report = RunReport(**{key: value for key, value in detail.items() if key in known})  # type: ignore[arg-type]
+                report = _REPORT.validate_python(dict(detail))
             elif lease.node != node:
                 report = RunReport(error=f"{node}, which was asked, does not drive it any more")
             else:

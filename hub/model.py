@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from core.answering.answerer import ModelAnswerer
-from core.errors import AimeError, ConfigError, ModelUnavailable
+from core.errors import AimeError, ModelUnavailable
 from core.extraction.follower import ExtractionFollower
 from core.service import GraphService
 from core.store.base import Fences
+from hub.extras import require
 from hub.model_settings import ModelSettings
 from hub.runners.schedule import backoff
 
@@ -30,17 +31,9 @@ FORGET_SECONDS = 24 * 3600.0
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
 
-def require_extra() -> None:
-    """Raises ConfigError where the extra `bedrock` is not installed."""
-    try:
-        import aiobotocore  # noqa: F401
-    except ImportError:
-        raise ConfigError('[model] needs the extra `bedrock`: pip install "aime-hub[bedrock]"') from None
-
-
 def model_client(settings: ModelSettings) -> BedrockClient:
     """A client of the configured model. Raises ConfigError where the extra is not installed."""
-    require_extra()
+    require("model")
     from core.aws.bedrock import BedrockClient
     from core.aws.budget import Prices
 

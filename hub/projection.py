@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from core.errors import AimeError, ConfigError, StoreError
+from core.errors import AimeError, StoreError
 from core.service import GraphService
 from core.store.base import Fences
 from hub.config import ProjectionSettings
+from hub.extras import require
 from hub.runners.schedule import backoff
 
 if TYPE_CHECKING:
@@ -26,17 +27,9 @@ IDLE_SECONDS = 15.0
 LONGEST_REST = 30.0
 
 
-def require_extra() -> None:
-    """Raises ConfigError where the extra `gremlin` is not installed."""
-    try:
-        import gremlin_python  # noqa: F401
-    except ImportError:
-        raise ConfigError('[projection] needs the extra `gremlin`: pip install "aime-hub[gremlin]"') from None
-
-
 def graph_client(settings: ProjectionSettings) -> NeptuneClient:
     """A client of the configured server. Raises ConfigError where the extra is not installed."""
-    require_extra()
+    require("projection")
     from core.aws.neptune import NeptuneClient
 
     host, port, tls = settings.address
@@ -54,7 +47,7 @@ class ProjectionRunner:
         self._fences = fences
         self._projection: Projection | None = None
         self._stopping = asyncio.Event()
-        require_extra()
+        require("projection")
 
     @property
     def version(self) -> int:

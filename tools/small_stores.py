@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from core.abstention import Asked, ask, settle
+from core.abstention import Asked, ask
 from core.evaluation import JudgedQuestion
 from core.service import create_graph_service
 
@@ -34,7 +34,7 @@ async def ask_small_stores(
         async with await create_graph_service("sqlite::memory:") as service:
             async for _ in service.process_documents([documents[id_] for id_ in held], origin="fit", actor="fit"):
                 pass
-            await settle(service)
+            await service.catch_up()
             asked.extend([await ask(service, question, present=True) for question in group])
             asked.extend([await ask(service, question, present=False) for question in absent])
     return asked

@@ -195,7 +195,7 @@ class NeptuneClient:
             closed = self._closed
         try:
             if closed:
-                raise GraphServerUnavailable(f"the client of {self.url} is closed")  # noqa: TRY301
+                raise GraphServerUnavailable(f"the client of {self.url} is closed")  # noqa: TRY301  what is opened meanwhile is let go of below
             connection.open()
         except BaseException:
             self._give_back(connection, sound=False)

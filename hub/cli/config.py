@@ -82,13 +82,14 @@ def _doubts(config: Config, plugins: Plugins) -> Iterator[ConfigError]:
 
 
 def _missing_extras(config: Config) -> Iterator[ConfigError]:
-    from hub.model import require_extra
+    from hub.extras import NEEDED, require
 
-    if config.model is not None:
-        try:
-            require_extra()
-        except ConfigError as error:
-            yield ConfigError(error.reason, where=str(config.path))
+    for table in NEEDED:
+        if getattr(config, table) is not None:
+            try:
+                require(table)
+            except ConfigError as error:
+                yield ConfigError(error.reason, where=str(config.path))
 
 
 def _has_keys(store: str) -> bool:

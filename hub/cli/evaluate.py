@@ -122,11 +122,10 @@ async def _evaluate(
 
 
 async def _measure(service: GraphService, questions: Sequence[JudgedQuestion], *, answers: bool) -> dict[str, Any]:
-    from core.abstention import settle
     from core.answer_overlap import answer_overlap
     from core.evaluation import evaluate as measure
 
-    await settle(service)
+    await service.catch_up()
     figures: dict[str, Any] = dict(await measure(service, questions))
     if answers:
         figures["answers"] = await answer_overlap(service, questions)

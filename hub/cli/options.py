@@ -99,7 +99,7 @@ def at_place(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         command(place=Place.of(store=store, url=url, api_key=api_key, config=config), **others)
 
-    placed.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]
+    placed.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]  # as `inspect` reads it
     placed.__annotations__ = {each.name: each.annotation for each in parameters}
     return placed
 
