@@ -52,3 +52,22 @@ def worded(problem: ErrorDetails) -> str:
     if _OWN.match(message):
         return _OWN.sub("", message)
     return _WORDS.get(problem["type"]) or _SHOULD.sub(r"must \g<what>", message)
+
+
+def json_type(value: object) -> str:
+    """What a reader of JSON calls the type of a value; of one that JSON has not, Python's name."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return type(value).__name__

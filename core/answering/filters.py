@@ -9,6 +9,7 @@ from datetime import date, datetime
 from core.errors import InvalidQuery
 from core.index.facets import Filters, facet
 from core.model import check_text, parse_instant
+from core.wording import json_type
 
 _SEVERAL = ("source", "author", "tags", "document_ids")
 _TEXTS = ("title", "url", "language", "content_type")
@@ -19,8 +20,8 @@ _RANGE_ENDS = {"from": "from", "start": "from", "to": "to", "end": "to"}
 def parse_filters(raw: object) -> Filters:
     """Check what a caller asks for.
 
-    `source`, `author`, `tags` and `document_ids` take a text or a list of texts and match documents that have any of
-    them. `date_range` takes `{"from", "to"}` (or `start`, `end`), both inclusive; a bare date as its end means that
+    `source`, `author`, `tags` and `document_ids` take a string or a list of them, and match documents that have any of
+    these. `date_range` takes `{"from", "to"}` (or `start`, `end`), both inclusive; a bare date as its end means that
     whole day. `min_groundedness` takes a number from 0 to 1. Any other key is compared with the document's metadata and
     takes a text, a number, true or false. Raises InvalidQuery; its `field` is the dotted path, such as
     `filters.date_range.to`.
@@ -28,13 +29,13 @@ def parse_filters(raw: object) -> Filters:
     if raw is None:
         return Filters()
     if not isinstance(raw, Mapping):
-        raise InvalidQuery(f"must be an object, not {_kind(raw)}", field="filters")
+        raise InvalidQuery(f"must be an object, not {json_type(raw)}", field="filters")
     groups: list[frozenset[int]] = []
     since = until = None
     least: float | None = None
     for key, value in raw.items():
         if not isinstance(key, str):
-            raise InvalidQuery("keys must be texts", field="filters")
+            raise InvalidQuery("keys must be strings", field="filters")
         _checked(key, "filters")
         field = f"filters.{key[:80]}"
         if key == "date_range":
@@ -54,18 +55,18 @@ def _equality(key: str, value: object, field: str) -> int:
     if key in _DATES:
         return facet(key, _instant(value, field).isoformat())
     if key in _TEXTS and not isinstance(value, str):
-        raise InvalidQuery(f"must be a text, not {_kind(value)}", field=field)
+        raise InvalidQuery(f"must be a string, not {json_type(value)}", field=field)
     if isinstance(value, str):
         return facet(key, _checked(value, field))
     if not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
-        raise InvalidQuery(f"must be a text, a number, true or false, not {_kind(value)}", field=field)
+        raise InvalidQuery(f"must be a string, a number, true or false, not {json_type(value)}", field=field)
     return facet(key, value)
 
 
 def _texts(value: object, field: str) -> list[str]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list | tuple | set | frozenset):
-        raise InvalidQuery(f"must be a text or a list of texts, not {_kind(value)}", field=field)
+        raise InvalidQuery(f"must be a string or a list of strings, not {json_type(value)}", field=field)
     if not values:
         raise InvalidQuery("must not be empty", field=field)
     texts = [_checked(text, field) for text in values if isinstance(text, str)]
@@ -84,7 +85,7 @@ def _checked(text: str, field: str) -> str:
 
 def _date_range(value: object, field: str) -> tuple[datetime | None, datetime | None]:
     if not isinstance(value, Mapping):
-        raise InvalidQuery(f'must be an object such as {{"from": "2026-01-01"}}, not {_kind(value)}', field=field)
+        raise InvalidQuery(f'must be an object such as {{"from": "2026-01-01"}}, not {json_type(value)}', field=field)
     if not value:
         raise InvalidQuery("must have `from`, `to` or both", field=field)
     ends: dict[str, datetime] = {}
@@ -121,7 +122,8 @@ def _end_of_day(day: datetime) -> datetime:
 
 def _instant(value: object, field: str) -> datetime:
     if not isinstance(value, str | date):
-        raise InvalidQuery(f"must be an ISO 8601 date, not {_kind(value)}", field=field)
+        given = value if type(value) in (int, float) else json_type(value)  # a date in seconds shows what it is
+        raise InvalidQuery(f"must be an ISO 8601 date, not {given!s:.40}", field=field)
     try:
         return parse_instant(value)
     except ValueError as error:
@@ -132,12 +134,6 @@ def _share(value: object, field: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise InvalidQuery("must be a number from 0 to 1", field=field)
     return float(value)
-
-
-def _kind(value: object) -> str:
-    """What a JSON reader calls it."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), f"{value!r:.40}" if isinstance(value, int | float) else type(value).__name__)
 
 
 __all__ = ["Filters", "parse_filters"]

@@ -11,6 +11,7 @@ from core.index.recency import asks_for_newest
 from core.index.vectors import Vectors
 from core.model import OPERATOR, Viewer, check_text
 from core.views import Hit, NamedEntity
+from core.wording import json_type
 
 MAX_QUESTION_CHARS = 10_000
 
@@ -37,7 +38,7 @@ class Question:
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
-            raise InvalidQuery(f"must be a text, not {type(self.text).__name__}", field="query")
+            raise InvalidQuery(f"must be a string, not {json_type(self.text)}", field="query")
         if len(self.text) > MAX_QUESTION_CHARS:
             size = f"{len(self.text):,} characters"
             raise InvalidQuery(f"is {size} long; the most is {MAX_QUESTION_CHARS:,}", field="query")

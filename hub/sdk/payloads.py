@@ -13,6 +13,7 @@ from pydantic import Field
 
 from core.errors import InvalidDocument, InvalidInput
 from core.model import Change, Delete, Document, Failure, Upsert
+from core.wording import json_type
 from hub.sdk.fields import ConnectorConfig
 
 DELETED = "document.deleted"
@@ -120,7 +121,7 @@ def _mapped(item: Mapping[str, Any], mapping: MappingConfig, source: str) -> Cha
     if content is _MISSING:
         raise InvalidInput("is missing", field=mapping.content)
     if not isinstance(content, str):
-        raise InvalidInput(f"must be text, not {_kind(content)}", field=mapping.content)
+        raise InvalidInput(f"must be a string, not {json_type(content)}", field=mapping.content)
     found = {key: _find(item, path) for key, path in mapping.metadata.items()}
     metadata = {key: value for key, value in found.items() if value is not _MISSING and value is not None}
     return Upsert(
@@ -131,7 +132,7 @@ def _mapped(item: Mapping[str, Any], mapping: MappingConfig, source: str) -> Cha
 def _each(payload: Mapping[str, Any], path: str, change: Callable[[Mapping[str, Any]], Change]) -> list[Change]:
     items = _find(payload, path)
     if not isinstance(items, list):
-        raise InvalidInput("is missing" if items is _MISSING else f"must be a list, not {_kind(items)}", field=path)
+        raise InvalidInput("is missing" if items is _MISSING else f"must be a list, not {json_type(items)}", field=path)
     return [_change_or_failure(item, change, f"{path}.{position}") for position, item in enumerate(items)]
 
 
@@ -187,21 +188,5 @@ def _no_constant(name: str) -> NoReturn:
 
 def _object(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise InvalidInput(f"must be a JSON object, not {_kind(value)}", field=where)
+        raise InvalidInput(f"must be a JSON object, not {json_type(value)}", field=where)
     return value
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "text"
-        case list():
-            return "a list"
-        case _:
-            return "an object"

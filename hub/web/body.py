@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from core.errors import Busy, InvalidInput
-from core.wording import first_mistake
+from core.wording import first_mistake, json_type
 from hub.web.problems import BodyTooLarge, Malformed, SlowBody, UnsupportedMediaType
 
 M = TypeVar("M", bound=BaseModel)
@@ -199,23 +199,6 @@ def parse_object(text: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(f"must be a JSON object, not {json_type(value)}", field="body")
     return value
-
-
-def json_type(value: object) -> str:
-    """What JSON calls the type of a parsed value."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"
 
 
 def validate(model: type[M], value: Mapping[str, Any]) -> M:

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import InvalidDocument, InvalidInput, NotFound, QueueFull
 from core.model import Document, ProcessResult, Status, StoredDocument
 from core.store.base import AuditRecord, JournalItem
+from core.wording import json_type
 from hub.callbacks import JournalStatus
-from hub.web.body import json_type, parse_json, unknown_field
+from hub.web.body import parse_json, unknown_field
 from hub.web.problems import printable
 from hub.web.routes import Call, Parameter, Reply, Route, reply
 

@@ -203,7 +203,7 @@ def test_in_a_list_a_bad_document_fails_alone_and_is_named() -> None:
     assert found[1].document_id == "c"
     assert found[1].error.startswith("documents.1: content: ")
     assert "metadata.published_at" in found[2].error
-    assert found[3].error == "documents.3: must be a JSON object, not text"
+    assert found[3].error == "documents.3: must be a JSON object, not a string"
 
 
 @pytest.mark.parametrize(
