@@ -8,10 +8,13 @@ reasons, such as a data set that is not part of this repository, stay skips.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
+from tests.postgres_rig import drop_database, new_database
 
 REMEDY = "make services"
 
@@ -36,3 +39,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     return _insist((yield))
+
+
+@pytest.fixture
+async def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The URL of a PostgreSQL database of the test's own; indexes of it are kept below the test's folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = await new_database()
+    yield url
+    await drop_database(url)

@@ -42,7 +42,7 @@ from tests.faults.load import (
 )
 from tests.faults.rig import AIME, HubProcess, Receiver, config, environment, until
 from tests.gremlin_rig import OwnServer as GremlinServer
-from tests.postgres_rig import Wire, drop_database, new_database
+from tests.postgres_rig import Wire
 from tests.rabbitmq_rig import Wires, wires
 from tests.sqs_rig import Sqs, sqs
 
@@ -90,14 +90,6 @@ class Cluster:
     async def stop(self) -> None:
         for node in self.nodes:
             assert await node.terminate() == 0, node.last_words
-
-
-@pytest.fixture
-async def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    url = await new_database()
-    yield url
-    await drop_database(url)
 
 
 @pytest.fixture

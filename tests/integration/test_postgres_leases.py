@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
 from core.errors import LeaseLost
-from core.service import GraphService, create_graph_service
+from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet, Holding
 from hub.leases import Leases
-from tests.postgres_rig import drop_database, execute, new_database
+from tests.postgres_rig import execute
 
 
-@pytest.fixture
-async def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    url = await new_database()
-    yield url
-    await drop_database(url)
-
-
-@pytest.fixture
-async def nodes(url: str) -> AsyncIterator[tuple[GraphService, GraphService]]:
-    async with AsyncExitStack() as stack:
-        yield (
-            await stack.enter_async_context(await create_graph_service(url)),
-            await stack.enter_async_context(await create_graph_service(url)),
-        )
-
-
-async def run_out(url: str) -> None:
+async def run_out(database: str) -> None:
     """Every lease, as if its holder had been silent for long."""
-    await execute(url, "UPDATE leases SET until = 1")
+    await execute(database, "UPDATE leases SET until = 1")
 
 
 def note(subject: str, *fences: Holding) -> ChangeSet:
@@ -47,7 +27,7 @@ async def noted(service: GraphService) -> list[str]:
 
 
 async def test_a_lease_is_its_holders_until_it_runs_out_or_is_released(
-    nodes: tuple[GraphService, GraphService], url: str
+    nodes: tuple[GraphService, GraphService], database: str
 ) -> None:
     one, other = (node.store for node in nodes)
     assert await one.lease(["a", "b"], "one", 60) == {"a": Holding("a", "one", 1), "b": Holding("b", "one", 1)}
@@ -57,26 +37,28 @@ async def test_a_lease_is_its_holders_until_it_runs_out_or_is_released(
     assert (await other.lease(["a"], "other", 60))["a"].holder == "one", "nobody releases for another"
     await one.release(["a", "b"], "one")
     assert (await other.lease(["a"], "other", 60))["a"] == Holding("a", "other", 2)
-    await run_out(url)
+    await run_out(database)
     assert (await one.lease(["a"], "one", 60))["a"] == Holding("a", "one", 3)
 
 
-async def test_a_lease_outlives_no_clock_that_is_set_back(nodes: tuple[GraphService, GraphService], url: str) -> None:
+async def test_a_lease_outlives_no_clock_that_is_set_back(
+    nodes: tuple[GraphService, GraphService], database: str
+) -> None:
     one, other = (node.store for node in nodes)
     await one.lease(["a"], "one", 60)
-    await execute(url, "UPDATE leases SET until = until + 3600")  # the clock is set back by an hour
+    await execute(database, "UPDATE leases SET until = until + 3600")  # the clock is set back by an hour
     assert (await other.lease(["a"], "other", 60))["a"] == Holding("a", "other", 2)
 
 
 async def test_what_is_written_under_a_lost_lease_is_refused_and_takes_no_other_along(
-    nodes: tuple[GraphService, GraphService], url: str
+    nodes: tuple[GraphService, GraphService], database: str
 ) -> None:
     one, other = nodes
     held = (await one.store.lease(["a"], "one", 60))["a"]
     await one.write(note("first", held))
-    await run_out(url)
+    await run_out(database)
     await one.write(note("second", held))  # nobody wanted it meanwhile
-    await run_out(url)
+    await run_out(database)
     await other.store.lease(["a"], "other", 60)
     told = await asyncio.gather(
         one.write(note("free")), one.write(note("third", held)), one.write(note("free too")), return_exceptions=True
@@ -86,19 +68,19 @@ async def test_what_is_written_under_a_lost_lease_is_refused_and_takes_no_other_
 
 
 async def test_whoever_takes_a_lease_over_waits_for_the_commit_that_is_under_way(
-    nodes: tuple[GraphService, GraphService], url: str
+    nodes: tuple[GraphService, GraphService], database: str
 ) -> None:
     asyncpg = pytest.importorskip("asyncpg")
     one, other = nodes
     await one.store.lease(["a"], "one", 60)
-    await run_out(url)
-    committing = await asyncpg.connect(url)
+    await run_out(database)
+    committing = await asyncpg.connect(database)
     try:
         transaction = committing.transaction()
         await transaction.start()
         await committing.execute("SELECT 1 FROM leases WHERE name = 'a' FOR SHARE")  # as a commit does
         taking = asyncio.create_task(other.store.lease(["a"], "other", 60))
-        watching = await asyncpg.connect(url)
+        watching = await asyncpg.connect(database)
         try:
             async with asyncio.timeout(10):
                 while not await watching.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
@@ -113,7 +95,7 @@ async def test_whoever_takes_a_lease_over_waits_for_the_commit_that_is_under_way
 
 
 async def test_a_node_runs_under_a_lease_only_while_it_holds_it(
-    nodes: tuple[GraphService, GraphService], url: str
+    nodes: tuple[GraphService, GraphService], database: str
 ) -> None:
     one, other = (Leases(node.store, node=name) for node, name in zip(nodes, ("one", "other"), strict=True))
     begun: list[str] = []
@@ -130,7 +112,7 @@ async def test_a_node_runs_under_a_lease_only_while_it_holds_it(
         ]
         await asyncio.sleep(0)
         assert (lease.held, standby.held, standby.node) == (True, False, "one")
-        await execute(url, "UPDATE leases SET holder = 'other', number = 2")
+        await execute(database, "UPDATE leases SET holder = 'other', number = 2")
         await asyncio.gather(one.ask(), other.ask())
         while begun != ["one", "other"]:  # noqa: ASYNC110  `work` notes, and beats no event
             await asyncio.sleep(0.01)

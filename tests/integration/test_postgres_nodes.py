@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from core.model import Status
 from core.service import GraphService, create_graph_service
 from core.store.base import AuditRecord, ChangeSet
-from tests.postgres_rig import drop_database, new_database
-
-
-@pytest.fixture
-async def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    url = await new_database()
-    yield url
-    await drop_database(url)
-
-
-@pytest.fixture
-async def nodes(url: str) -> AsyncIterator[tuple[GraphService, GraphService]]:
-    async with AsyncExitStack() as stack:
-        yield (
-            await stack.enter_async_context(await create_graph_service(url)),
-            await stack.enter_async_context(await create_graph_service(url)),
-        )
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -123,12 +102,12 @@ async def test_a_node_goes_on_when_another_collects_history(nodes: tuple[GraphSe
     assert [source.document_id for source in answer.sources] == ["b"]
 
 
-async def test_an_index_is_found_again_at_the_next_start(url: str, tmp_path: Path) -> None:
-    async with await create_graph_service(url) as node:
+async def test_an_index_is_found_again_at_the_next_start(database: str, tmp_path: Path) -> None:
+    async with await create_graph_service(database) as node:
         await node.process_document(document_id="a", content="Tides follow the moon.")
         await node.query("What do tides follow?")
-    async with await create_graph_service(url) as node:
-        folders = sorted(path.name for path in (tmp_path / "aime").iterdir() if path.is_dir())
+    async with await create_graph_service(database) as node:
+        folders = sorted(path.name for path in (tmp_path / "cache" / "aime").iterdir() if path.is_dir())
         assert len(folders) == 1
         assert folders[0].endswith("-0")
         assert (await node.query("What do tides follow?")).sources

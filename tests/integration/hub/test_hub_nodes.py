@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from core.errors import StoreUnavailable
 from core.service import create_graph_service
 from core.store.base import AuditRecord, ChangeSet, JournalItem
@@ -18,21 +16,12 @@ from hub.leases import Lease
 from hub.runtime import Hub
 from hub.supervisor import Supervisor
 from tests.integration.hub.rig import Queue, Source, audited, doc, failure, running, stored, table, until
-from tests.postgres_rig import drop_database, new_database
-
-
-@pytest.fixture
-async def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    url = await new_database()
-    yield url
-    await drop_database(url)
 
 
 @asynccontextmanager
-async def node(folder: Path, url: str, source: Source) -> AsyncIterator[Hub]:
+async def node(folder: Path, database: str, source: Source) -> AsyncIterator[Hub]:
     folder.mkdir(exist_ok=True)
-    async with running(folder, {"s": source}, store=url) as hub:
+    async with running(folder, {"s": source}, store=database) as hub:
         yield hub
 
 
@@ -41,12 +30,14 @@ def edit(folder: Path, connectors: str) -> None:
     (folder / "plugins.toml").write_text(f"[hub]\n{connectors}")
 
 
-async def test_one_node_pulls_and_another_goes_on_from_its_checkpoint_when_it_ends(tmp_path: Path, url: str) -> None:
+async def test_one_node_pulls_and_another_goes_on_from_its_checkpoint_when_it_ends(
+    tmp_path: Path, database: str
+) -> None:
     first, second = Source([doc("a")], [doc("b")]), Source([doc("a")], [doc("b")], [doc("c")])
     async with AsyncExitStack() as stack:
-        leader = await stack.enter_async_context(node(tmp_path / "one", url, first))
+        leader = await stack.enter_async_context(node(tmp_path / "one", database, first))
         await until(lambda: leader.instances["s"].status.runs)
-        async with node(tmp_path / "two", url, second) as other:
+        async with node(tmp_path / "two", database, second) as other:
             await other.leases.ask()
             lease = other.instances["s"].lease
             assert lease is not None
@@ -57,9 +48,9 @@ async def test_one_node_pulls_and_another_goes_on_from_its_checkpoint_when_it_en
             assert (await stored(other.service)).keys() == {"a", "b", "c"}
 
 
-async def test_an_admin_who_speaks_to_one_node_is_heard_by_the_one_that_drives(tmp_path: Path, url: str) -> None:
+async def test_an_admin_who_speaks_to_one_node_is_heard_by_the_one_that_drives(tmp_path: Path, database: str) -> None:
     first, second = Source([doc("a")]), Source()
-    async with node(tmp_path / "one", url, first) as leader, node(tmp_path / "two", url, second) as other:
+    async with node(tmp_path / "one", database, first) as leader, node(tmp_path / "two", database, second) as other:
         driving, standing = leader.instances["s"], other.instances["s"]
         await until(lambda: driving.status.runs)
         first.batches.append([doc("b"), doc("c")])
@@ -80,9 +71,12 @@ async def test_an_admin_who_speaks_to_one_node_is_heard_by_the_one_that_drives(t
 
 
 async def test_what_one_node_takes_into_the_journal_is_done_by_the_one_that_empties_it(
-    tmp_path: Path, url: str
+    tmp_path: Path, database: str
 ) -> None:
-    async with node(tmp_path / "one", url, Source()) as leader, node(tmp_path / "two", url, Source()) as other:
+    async with (
+        node(tmp_path / "one", database, Source()) as leader,
+        node(tmp_path / "two", database, Source()) as other,
+    ):
         payload = doc("later", "Tides follow the moon.").document.model_dump_json()
         await other.service.write(ChangeSet(journal=(JournalItem("j1", "document", payload, "ada"),)))
 
@@ -94,8 +88,8 @@ async def test_what_one_node_takes_into_the_journal_is_done_by_the_one_that_empt
         assert await audited(leader.service, "document.processed") == ["document.processed later"]
 
 
-async def test_an_edit_stops_a_connector_at_once_that_another_node_drives(tmp_path: Path, url: str) -> None:
-    async with node(tmp_path / "one", url, Source()), node(tmp_path / "two", url, Source()) as other:
+async def test_an_edit_stops_a_connector_at_once_that_another_node_drives(tmp_path: Path, database: str) -> None:
+    async with node(tmp_path / "one", database, Source()), node(tmp_path / "two", database, Source()) as other:
         before = other.instances["s"]
         edit(tmp_path / "two", table("s", "step = 1"))
         await until(lambda: other.instances["s"] is not before)
@@ -122,8 +116,11 @@ async def test_a_pause_that_comes_while_a_connector_is_being_replaced_holds_for_
         assert hub.instances["t"].status.state is not InstanceState.PAUSED
 
 
-async def test_a_node_that_is_asked_for_a_run_and_does_not_drive_says_so(tmp_path: Path, url: str) -> None:
-    async with node(tmp_path / "one", url, Source()) as leader, node(tmp_path / "two", url, Source()) as other:
+async def test_a_node_that_is_asked_for_a_run_and_does_not_drive_says_so(tmp_path: Path, database: str) -> None:
+    async with (
+        node(tmp_path / "one", database, Source()) as leader,
+        node(tmp_path / "two", database, Source()) as other,
+    ):
         await until(lambda: leader.instances["s"].status.runs)
         edit(tmp_path / "one", "")
         await until(lambda: "s" not in leader.instances)
@@ -155,8 +152,8 @@ async def test_what_other_nodes_did_is_heeded_in_full_although_the_store_fails_m
         await until(lambda: heeded == ["a", "b", "b", "c"])
 
 
-async def test_a_node_without_a_projection_leaves_it_to_the_others(tmp_path: Path, url: str) -> None:
-    async with node(tmp_path / "one", url, Source()) as hub:
+async def test_a_node_without_a_projection_leaves_it_to_the_others(tmp_path: Path, database: str) -> None:
+    async with node(tmp_path / "one", database, Source()) as hub:
         found = await hub.service.store.lease(["notifications", "projection"], "other", 60)
         assert {name: holding.holder for name, holding in found.items()} == {
             "notifications": hub.leases.node,
@@ -164,13 +161,13 @@ async def test_a_node_without_a_projection_leaves_it_to_the_others(tmp_path: Pat
         }
 
 
-async def test_a_good_version_that_reaches_another_node_sets_a_document_free(tmp_path: Path, url: str) -> None:
+async def test_a_good_version_that_reaches_another_node_sets_a_document_free(tmp_path: Path, database: str) -> None:
     queues = [Queue(), Queue()]
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
     async with (
-        running(tmp_path / "one", {"q": queues[0]}, store=url) as one,
-        running(tmp_path / "two", {"q": queues[1]}, store=url) as other,
+        running(tmp_path / "one", {"q": queues[0]}, store=database) as one,
+        running(tmp_path / "two", {"q": queues[1]}, store=database) as other,
     ):
         queues[0].send([failure("a")])
         await until(lambda: queues[0].fate)
