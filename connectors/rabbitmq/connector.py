@@ -15,6 +15,7 @@ from connectors.rabbitmq.client import Broker, Consumer, Publisher
 from connectors.rabbitmq.config import ConsumeConfig, NotifyConfig, RabbitmqConfig
 from connectors.rabbitmq.mapping import changes_of, document_message, notification_message
 from hub.sdk import (
+    Both,
     ConfigError,
     Connector,
     ConnectorSpec,
@@ -107,22 +108,6 @@ class Outbound:
         await self._publisher.aclose()
 
 
-class TwoWay:
-    """Both at once. The hub sees by its methods what a connector can do, so each direction has a class of its own."""
-
-    batch = BATCH
-
-    def __init__(self, inbound: Inbound, outbound: Outbound) -> None:
-        self.deliveries = inbound.deliveries
-        self.notify = outbound.notify
-        self.aclose = outbound.aclose
-        self._ways = (inbound, outbound)
-
-    async def check(self) -> Health:
-        found = [await way.check() for way in self._ways]
-        return Health(ok=all(each.ok for each in found), detail="; ".join(each.detail for each in found))
-
-
 class Feeder:
     """Puts documents into the queue that a URL names."""
 
@@ -141,7 +126,7 @@ def create(config: RabbitmqConfig, context: Context) -> Connector:
     broker = Broker(config, context.name)
     match config:
         case RabbitmqConfig(consume=ConsumeConfig() as consume, notify=NotifyConfig() as notify):
-            return TwoWay(Inbound(broker, consume, context), Outbound(broker, notify))
+            return Both(Inbound(broker, consume, context), Outbound(broker, notify))
         case RabbitmqConfig(consume=ConsumeConfig() as consume):
             return Inbound(broker, consume, context)
         case RabbitmqConfig(notify=NotifyConfig() as notify):

@@ -15,6 +15,7 @@ from connectors.sqs.config import ConsumeConfig, NotifyConfig, SqsConfig
 from connectors.sqs.mapping import changes_of, document_message, notification_message
 from connectors.sqs.receiving import Receiver
 from hub.sdk import (
+    Both,
     ConfigError,
     Connector,
     ConnectorSpec,
@@ -22,7 +23,6 @@ from hub.sdk import (
     Delivery,
     Document,
     Feeds,
-    Health,
     Notification,
     Outcome,
     hookimpl,
@@ -70,25 +70,6 @@ class Outbound:
         return await self._queue.send([notification_message(each, self._config.format) for each in batch])
 
 
-class TwoWay:
-    """Both at once. The hub sees by its methods what a connector can do, so each direction has a class of its own."""
-
-    batch = BATCH
-
-    def __init__(self, inbound: Inbound, outbound: Outbound) -> None:
-        self.deliveries = inbound.deliveries
-        self.notify = outbound.notify
-        self._ways = (inbound, outbound)
-
-    async def check(self) -> Health:
-        found = [await way.check() for way in self._ways]
-        return Health(ok=all(each.ok for each in found), detail="; ".join(each.detail for each in found))
-
-    async def aclose(self) -> None:
-        for way in self._ways:
-            await way.aclose()
-
-
 class Feeder:
     """Puts documents into the queue that a URL names."""
 
@@ -107,7 +88,7 @@ def create(config: SqsConfig, context: Context) -> Connector:
     match config:
         case SqsConfig(consume=ConsumeConfig() as consume, notify=NotifyConfig() as notify):
             inbound = Inbound(Queue(config, str(consume.queue_url), context), consume, context)
-            return TwoWay(inbound, Outbound(Queue(config, str(notify.queue_url), context), notify))
+            return Both(inbound, Outbound(Queue(config, str(notify.queue_url), context), notify))
         case SqsConfig(consume=ConsumeConfig() as consume):
             return Inbound(Queue(config, str(consume.queue_url), context), consume, context)
         case SqsConfig(notify=NotifyConfig() as notify):

@@ -8,6 +8,7 @@ from connectors.webhook.client import Receiver
 from connectors.webhook.config import NotifyConfig, ReceiveConfig, WebhookConfig
 from connectors.webhook.mapping import changes
 from hub.sdk import (
+    Both,
     Change,
     ConfigError,
     Connector,
@@ -57,23 +58,11 @@ class Outbound:
         """Holds nothing open."""
 
 
-class TwoWay:
-    """Both at once. The hub sees by its methods what a connector can do, so each direction has a class of its own."""
-
-    def __init__(self, inbound: Inbound, outbound: Outbound) -> None:
-        self.receive = inbound.receive
-        self.notify = outbound.notify
-        self.check = outbound.check
-
-    async def aclose(self) -> None:
-        """Holds nothing open."""
-
-
 def create(config: WebhookConfig, context: Context) -> Connector:
     """An instance that does what its table says, and shows no method for what it does not."""
     match config:
         case WebhookConfig(receive=ReceiveConfig() as receive, notify=NotifyConfig() as notify):
-            return TwoWay(Inbound(receive, context), Outbound(notify, context))
+            return Both(Inbound(receive, context), Outbound(notify, context))
         case WebhookConfig(receive=ReceiveConfig() as receive):
             return Inbound(receive, context)
         case WebhookConfig(notify=NotifyConfig() as notify):

@@ -14,6 +14,7 @@ from core.errors import (
 )
 from core.model import AccessChanged, Change, Delete, Document, Failure, Metadata, Upsert
 from core.views import Answer
+from hub.sdk.both import Both
 from hub.sdk.contract import (
     API_VERSION,
     Answers,
@@ -53,6 +54,7 @@ __all__ = [
     "AuthFailed",
     "Batch",
     "Batches",
+    "Both",
     "Change",
     "ConfigError",
     "Connector",

@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from core.service import create_graph_service
 from tests import rabbitmq_rig, sqs_rig
 from tests.faults.load import everything_asked, whole_log
 from tests.faults.rig import HubProcess, until
-from tests.postgres_rig import drop_database, new_database
 
 KILLS = int(os.environ.get("AIME_KILLS", "5"))
 SEED = int(os.environ.get("AIME_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
@@ -28,14 +27,6 @@ BATCH = 10
 PAUSE_SECONDS = 0.02
 LONGEST_LIFE = 2.0
 SETTLE_SECONDS = 60.0
-
-
-@pytest.fixture
-async def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    url = await new_database()
-    yield url
-    await drop_database(url)
 
 
 async def fill(kind: str, send: Callable[[list[str]], Awaitable[None]], sent: list[str], enough: asyncio.Event) -> None:
