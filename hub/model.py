@@ -16,6 +16,7 @@ from core.errors import AimeError, ModelUnavailable
 from core.extraction.follower import ExtractionFollower
 from core.service import GraphService
 from core.store.base import Fences
+from hub.duties import Duties
 from hub.extras import require
 from hub.model_settings import ModelSettings
 from hub.runners.schedule import backoff
@@ -77,10 +78,10 @@ class ModelFigures(NamedTuple):
 
 
 class ModelUse:
-    """What the configuration uses the model for. Of several nodes the one that holds `fences` reads texts. Making one
-    raises ConfigError where the extra is missing."""
+    """What the configuration uses the model for; reading texts is one of the `duties`. Making one raises ConfigError
+    where the extra is missing."""
 
-    def __init__(self, service: GraphService, settings: ModelSettings, *, fences: Fences = tuple) -> None:
+    def __init__(self, service: GraphService, settings: ModelSettings, duties: Duties) -> None:
         self._service = service
         self._clients = {use: model_client(_share(settings)) for use in settings.use}
         self._answerer: ModelAnswerer | None = None
@@ -88,17 +89,14 @@ class ModelUse:
         if "answers" in self._clients:
             self._answerer = ModelAnswerer(self._clients["answers"], seconds=settings.answer_seconds)
         if "extraction" in self._clients:
-            self.extraction = ExtractionRunner(service, self._clients["extraction"], fences)
+            client = self._clients["extraction"]
+            self.extraction = duties.take("extraction", lambda fences: ExtractionRunner(service, client, fences))
 
     def start(self) -> None:
         if self._answerer is not None:
             self._service.answer_with(self._answerer)
         if self.extraction is not None:
             self._service.enrich_from_store()
-
-    def stop(self) -> None:
-        if self.extraction is not None:
-            self.extraction.stop()
 
     async def close(self) -> None:
         self._service.answer_with(None)

@@ -21,6 +21,7 @@ from hub.acts import Acts
 from hub.asking import Asking
 from hub.assembly import Assembly, Configured, edited, notify_options
 from hub.config import Config
+from hub.duties import Duties
 from hub.history import collect_history
 from hub.instance import Instance, InstanceState, InstanceStatus, RunReport
 from hub.leases import Lease, Leases
@@ -50,6 +51,8 @@ __all__ = ["Hub", "Instance", "InstanceState", "InstanceStatus", "RunReport"]
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
+NOTIFICATIONS = "notifications"
+PROJECTION = "projection"
 RESERVE_SECONDS = 6.0
 """Of the time for a stop, at most a quarter: for cutting off, closing connectors, and closing the store afterwards."""
 
@@ -96,30 +99,25 @@ class Hub:
         self.network = network or Network()
         self.leases = Leases(service.store)
         self._acts = Acts(service, self.leases.node)
-        self._notifying = self.leases.want("notifications")
-        self.dispatcher = Dispatcher(service, fences=self._notifying.fences, by=self._acts.by)
-        self._projecting: Lease | None = None
+        self._duties = Duties(self.leases)
+        self.dispatcher = self._duties.take(
+            NOTIFICATIONS, lambda fences: Dispatcher(service, fences=fences, by=self._acts.by)
+        )
         self.projection: ProjectionRunner | None = None
-        if config.projection is not None and drive is None:
-            self._projecting = self.leases.want("projection")
-            self.projection = ProjectionRunner(service, config.projection, fences=self._projecting.fences)
+        if (projection := config.projection) is not None and drive is None:
+            self.projection = self._duties.take(
+                PROJECTION, lambda fences: ProjectionRunner(service, projection, fences=fences)
+            )
         self.model: ModelUse | None = None
-        self._reading: Lease | None = None
         if config.model is not None and drive is None:
-            if "extraction" in config.model.use:
-                self._reading = self.leases.want("extraction")
-            fences = self._reading.fences if self._reading is not None else tuple
-            self.model = ModelUse(service, config.model, fences=fences)
+            self.model = ModelUse(service, config.model, self._duties)
         self.quarantine = Quarantine(service)
         self.asking = Asking(service, self.answering)
-        self._journalling = self.leases.want("journal")
-        self.journal = JournalWorker(
-            service,
-            self.quarantine,
-            self.asking,
-            now=now,
-            written=self.dispatcher.wake,
-            fences=self._journalling.fences,
+        self.journal = self._duties.take(
+            "journal",
+            lambda fences: JournalWorker(
+                service, self.quarantine, self.asking, now=now, written=self.dispatcher.wake, fences=fences
+            ),
         )
         self._now = now
         self._drives = drive
@@ -145,7 +143,7 @@ class Hub:
     @property
     def projects(self) -> bool:
         """Whether it is this node that writes the projection."""
-        return self._projecting is not None and self._projecting.held
+        return self._duties.held(PROJECTION)
 
     @property
     def config_error(self) -> str | None:
@@ -169,22 +167,17 @@ class Hub:
             for name, parts in configured.items():
                 self._running[name] = self._create(parts)
             await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
-            if self._notifying.held:
+            if self._duties.held(NOTIFICATIONS):
                 await self.dispatcher.start()
             await stack.enter_async_context(self._supervisor)
             self._stack = stack.pop_all()
         for running in self._running.values():
             self._drive(running)
-        self._supervisor.start("notifications", partial(self._notifying.guard, self.dispatcher.run))
-        self._supervisor.start("journal", partial(self._journalling.guard, self.journal.run))
+        self._duties.start(self._supervisor)
         collecting = partial(
             collect_history, self.service, self._supervisor, keep=self.config.hub.keep_history, now=self._now
         )
         self._supervisor.start("history", collecting)
-        if self.projection is not None and self._projecting is not None:
-            self._supervisor.start("projection", partial(self._projecting.guard, self.projection.run))
-        if self.model is not None and self.model.extraction is not None and self._reading is not None:
-            self._supervisor.start("extraction", partial(self._reading.guard, self.model.extraction.run))
         if self.service.store.shared:
             self._supervisor.start("other nodes", partial(self._acts.follow, self._supervisor, self._heed, self._look))
         if self.config.path is not None:
@@ -209,12 +202,7 @@ class Hub:
                 self._follower.stop()
             for running in self._running.values():
                 running.instance.stop()
-            self.journal.stop()
-            self.dispatcher.stop()
-            if self.projection is not None:
-                self.projection.stop()
-            if self.model is not None:
-                self.model.stop()
+            self._duties.stop()
         return self._deadline
 
     async def _drain(self) -> None:
