@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
 
 import structlog
@@ -19,12 +19,13 @@ from core.service import GraphService
 from core.store.base import AuditRecord, ChangeSet
 from hub.acts import Acts
 from hub.asking import Asking
-from hub.assembly import Assembly, Configured, edited, notify_options
+from hub.assembly import Assembly
 from hub.config import Config
 from hub.duties import Duties
 from hub.history import collect_history
 from hub.instance import Instance, InstanceState, InstanceStatus, RunReport
-from hub.leases import Lease, Leases
+from hub.instances import Instances, Running
+from hub.leases import Leases
 from hub.model import ModelUse
 from hub.net import Network
 from hub.notify import CALLBACK, Callbacks, Dispatcher, Endpoint
@@ -32,18 +33,11 @@ from hub.plugins import Plugins
 from hub.projection import ProjectionRunner
 from hub.quarantine import Quarantine
 from hub.reload import ConfigFollower
-from hub.runners.consume import ConsumeRunner
-from hub.runners.intake import Intake
 from hub.runners.journal import JournalWorker
-from hub.runners.pull import PullRunner, drives
-from hub.runners.receive import ReceiveRunner
 from hub.sdk import (
     Answers,
-    Consumes,
     Health,
     InboundRequest,
-    Notifies,
-    Receives,
 )
 from hub.supervisor import Supervisor
 
@@ -59,18 +53,6 @@ RESERVE_SECONDS = 6.0
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class Running:
-    """An instance with what drives it."""
-
-    instance: Instance
-    pull: PullRunner | None = None
-    lease: Lease | None = None
-    """Under which it pulls."""
-    receive: ReceiveRunner | None = None
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
 class Hub:
@@ -120,13 +102,12 @@ class Hub:
             ),
         )
         self._now = now
-        self._drives = drive
-        self._running: dict[str, Running] = {}
-        self._paused: set[str] = set()
-        """The instances that an admin has paused, on any node; configured here, or not."""
         self._assembly = Assembly(service, self.plugins, self.network, now=now)
         self._stack = AsyncExitStack()
         self._supervisor = Supervisor()
+        self._instances = Instances(
+            service, self._assembly, self._supervisor, self.leases, self.quarantine, drive=drive
+        )
         self._follower: ConfigFollower | None = None
         self._reloading = asyncio.Lock()
         self._deadline: float | None = None
@@ -134,7 +115,7 @@ class Hub:
     @property
     def instances(self) -> Mapping[str, Instance]:
         """The enabled instances, by name."""
-        return MappingProxyType({name: running.instance for name, running in self._running.items()})
+        return self._instances.named
 
     @property
     def draining(self) -> bool:
@@ -163,16 +144,13 @@ class Hub:
             await self.quarantine.open()
             await self._acts.open()
             await stack.enter_async_context(self.leases)
-            self._paused.update(await self.service.store.records("connector"))
-            for name, parts in configured.items():
-                self._running[name] = self._create(parts)
-            await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
+            await self._instances.open(configured)
+            await self._set_endpoints()
             if self._duties.held(NOTIFICATIONS):
                 await self.dispatcher.start()
             await stack.enter_async_context(self._supervisor)
             self._stack = stack.pop_all()
-        for running in self._running.values():
-            self._drive(running)
+        self._instances.start(self.instances)
         self._duties.start(self._supervisor)
         collecting = partial(
             collect_history, self.service, self._supervisor, keep=self.config.hub.keep_history, now=self._now
@@ -200,8 +178,7 @@ class Hub:
             self.leases.give_up()
             if self._follower is not None:
                 self._follower.stop()
-            for running in self._running.values():
-                running.instance.stop()
+            self._instances.stop()
             self._duties.stop()
         return self._deadline
 
@@ -213,7 +190,7 @@ class Hub:
         reserve = min(RESERVE_SECONDS, self.config.hub.drain_seconds / 4)
         await self._supervisor.finish(within=_left(deadline - reserve), grace=reserve / 3)
         await asyncio.gather(
-            *(running.instance.aclose(within=_left(deadline - reserve / 3)) for running in self._running.values())
+            *(running.instance.aclose(within=_left(deadline - reserve / 3)) for running in self._instances)
         )
 
     async def _halt(self, running: Running, deadline: float) -> None:
@@ -225,16 +202,14 @@ class Hub:
             self._supervisor.finish(running.tasks, within=_left(deadline)),
             self.dispatcher.release([running.instance.name], within=_left(deadline)),
         )
-        await running.instance.aclose()
-        if running.lease is not None:
-            await self.leases.drop(running.lease)
+        await self._instances.close(running)
 
     # -- what comes in from the web and the command line
 
     async def receive(self, name: str, request: InboundRequest, actor: str) -> list[ProcessResult]:
         """Hand an inbound webhook to its instance; what became of its changes, after the commit. Raises what
         `ReceiveRunner.receive` does, and NotFound for an instance that takes none."""
-        running = self._running.get(name)
+        running = self._instances.get(name)
         if running is None or running.receive is None:
             raise NotFound(f"there is no connector {name[:64]!r} that takes webhooks")
         return await running.receive.receive(request, actor)
@@ -243,7 +218,7 @@ class Hub:
         """Ask for a run of a pulling instance, on whichever node drives it; the future has what it did. It begins when
         the run under way has ended. `force` also prunes, whatever the share. Raises NotFound, InvalidInput for a paused
         instance, Busy, StoreError."""
-        running = self._running.get(name)
+        running = self._instances.get(name)
         if running is None or running.pull is None or running.lease is None:
             raise NotFound(f"there is no connector {name[:64]!r} that can be run")
         if not running.lease.held:
@@ -256,23 +231,23 @@ class Hub:
 
     async def pause(self, name: str, *, actor: str = "hub") -> None:
         """Let an instance take nothing more, across restarts, until it is resumed. Raises NotFound, StoreError."""
-        self._instance(name)
+        self._instances.find(name)
         await self._remember(name, '{"paused": true}', AuditRecord(actor, "connector.paused", name, self._acts.by))
-        self._pause(name)
+        self._instances.pause(name)
 
     async def resume(self, name: str, *, actor: str = "hub") -> None:
         """Let a paused or failed instance work again. Raises NotFound, StoreError."""
-        self._instance(name)
+        self._instances.find(name)
         await self._remember(name, None, AuditRecord(actor, "connector.resumed", name, self._acts.by))
-        self._resume(name)
+        self._instances.resume(name)
 
     async def check(self, name: str) -> Health:
         """Whether the outside system answers. Raises NotFound."""
-        return await self._instance(name).check()
+        return await self._instances.find(name).instance.check()
 
     def answering(self, name: str) -> Answers:
         """What answers `POST /ask/{name}`. Raises NotFound if nothing does, Busy for an instance that is halted."""
-        running = self._running.get(name)
+        running = self._instances.get(name)
         if running is None or running.instance.answering is None:
             raise NotFound(f"there is no connector {name[:64]!r} that answers questions")
         if running.instance.halted:
@@ -308,20 +283,17 @@ class Hub:
             if config.model != self.config.model:
                 log.warning("the [model] table was edited; it takes effect at the next start")
             deadline = asyncio.get_running_loop().time() + self.config.hub.drain_seconds
-            gone = [name for name, running in self._running.items() if edited(running.instance, configured.get(name))]
-            await asyncio.gather(*(self._halt(self._running[name], deadline) for name in gone))
-            added = [name for name in configured if name in gone or name not in self._running]
-            for name in gone:
-                del self._running[name]
-            for name in added:
-                self._running[name] = self._create(configured[name])
+            gone = self._instances.edited(configured)
+            await asyncio.gather(*(self._halt(self._instances.find(name), deadline) for name in gone))
+            self._instances.forget(gone)
+            added = [name for name in configured if name not in self._instances]
+            self._instances.create({name: configured[name] for name in added})
             running = self.config
             self.config = replace(
                 config, hub=running.hub, projection=running.projection, model=running.model, overridden=config.hub
             )
-            for name in added:
-                if not self._supervisor.stopping:
-                    self._drive(self._running[name])
+            if not self._supervisor.stopping:
+                self._instances.start(added)
             await self._follow_endpoints()
             if gone or added:
                 log.info("configuration followed", stopped=sorted(set(gone) - set(added)), started=sorted(added))
@@ -330,61 +302,20 @@ class Hub:
         """Tell the dispatcher of the instances that there are now. When the store refuses, it is tried until it does
         not: nothing is sent meanwhile to those that are gone, and what is pending waits."""
         try:
-            await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
+            await self._set_endpoints()
         except StoreError as error:
             log.warning("endpoints not followed yet", error=error.message)
-            self._supervisor.start("endpoints", self._set_endpoints)
+            self._supervisor.start("endpoints", self._set_endpoints_later)
+
+    async def _set_endpoints_later(self) -> None:
+        async with self._reloading:
+            await self._set_endpoints()
 
     async def _set_endpoints(self) -> None:
-        async with self._reloading:
-            await self.dispatcher.set_endpoints(self._endpoints(), broken=self._broken())
-
-    def _create(self, configured: Configured) -> Running:
-        """An instance, paused where an admin has paused it."""
-        instance = self._assembly.create(configured)
-        if instance.name in self._paused and instance.status.state is not InstanceState.FAILED:
-            instance.pause()
-        return Running(instance)
-
-    def _drive(self, running: Running) -> None:
-        """Give an instance its runners."""
-        instance = running.instance
-        connector: object = instance.connector
-        if connector is None or (self._drives is not None and instance.name not in self._drives):
-            return
-        intake = Intake(instance, self.service, self.quarantine)
-        if isinstance(connector, Receives):
-            running.receive = ReceiveRunner(instance, connector, intake)
-        if drives(instance):
-            running.lease = instance.lease = self.leases.want(f"connector {instance.name}")
-            alone = Intake(instance, self.service, self.quarantine, fences=running.lease.fences)
-            running.pull = PullRunner(instance, self.service, alone)
-            running.tasks.append(self._supervisor.start(instance.name, partial(running.lease.guard, running.pull.run)))
-        if isinstance(connector, Consumes):
-            running.tasks.append(self._supervisor.start(instance.name, ConsumeRunner(instance, connector, intake).run))
-        if not running.tasks and not instance.halted:
-            instance.running()  # ready for what arrives
-
-    def _endpoints(self) -> dict[str, Endpoint]:
         callbacks = self.config.hub.callbacks
-        found = {
-            CALLBACK: Endpoint(
-                CALLBACK,
-                (),
-                Callbacks(self.network, callbacks.secret, allow_networks=callbacks.allow_networks, now=self._now),
-                may_be_disabled=False,
-            )
-        }
-        for name, running in self._running.items():
-            options = notify_options(running.instance.config)
-            connector: object = running.instance.connector
-            if options is not None and isinstance(connector, Notifies):
-                found[name] = Endpoint(name, options.events, connector)
-        return found
-
-    def _broken(self) -> list[str]:
-        """Instances whose connector could not be made; what they asked to be told is kept for them."""
-        return [name for name, running in self._running.items() if running.instance.connector is None]
+        sender = Callbacks(self.network, callbacks.secret, allow_networks=callbacks.allow_networks, now=self._now)
+        endpoints = {CALLBACK: Endpoint(CALLBACK, (), sender, may_be_disabled=False), **self._instances.endpoints()}
+        await self.dispatcher.set_endpoints(endpoints, broken=self._instances.broken())
 
     # -- other nodes
 
@@ -399,50 +330,27 @@ class Hub:
             case "endpoint.disabled" | "endpoint.enabled":
                 await self.dispatcher.heed(act)
             case "connector.paused":
-                self._pause(act.subject)
+                self._instances.pause(act.subject)
             case "connector.resumed":
-                self._resume(act.subject)
+                self._instances.resume(act.subject)
             case "connector.run" if self._acts.is_asked(act):
                 self._run_for(act)
-            case "document.rejected" if (origin := act.detail.get("origin")) in self._running:
+            case "document.rejected" if (origin := act.detail.get("origin")) in self._instances:
                 self.quarantine.heard(str(origin), act.subject)
 
     def _run_for(self, act: AuditRecord) -> None:
         """A run that another node asks this one for. Raises StoreError."""
         try:
-            asked = self._driver(act.subject).run_now(force=bool(act.detail.get("force")))
+            asked = self._instances.driven_here(act.subject).run_now(force=bool(act.detail.get("force")))
         except (Busy, InvalidInput) as error:
             self._acts.tell_of_run(act, RunReport(error=error.message))
         else:
             asked.add_done_callback(lambda done: self._acts.tell_of_run(act, done.result()))
 
-    def _driver(self, name: str) -> PullRunner:
-        """Raises Busy where this node does not drive it."""
-        running = self._running.get(name)
-        if running is None or running.pull is None or running.lease is None or not running.lease.held:
-            raise Busy(f"{self.leases.node} does not drive connector {name!r} at the moment")
-        return running.pull
-
     # -- within
-
-    def _instance(self, name: str) -> Instance:
-        running = self._running.get(name)
-        if running is None:
-            raise NotFound(f"there is no connector {name[:64]!r}")
-        return running.instance
 
     async def _remember(self, name: str, state: str | None, audit: AuditRecord) -> None:
         await self.service.write(ChangeSet(records={("connector", name): state}, audit=(audit,)))
-
-    def _pause(self, name: str) -> None:
-        self._paused.add(name)
-        if running := self._running.get(name):
-            running.instance.pause()
-
-    def _resume(self, name: str) -> None:
-        self._paused.discard(name)
-        if running := self._running.get(name):
-            running.instance.resume()
 
 
 def _left(deadline: float) -> float:
