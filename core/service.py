@@ -16,11 +16,12 @@ from core.answering.answerer import ModelAnswerer
 from core.answering.cache import AnswerCache
 from core.answering.compose import extract
 from core.answering.evidence import Evidence
-from core.answering.filters import Filters, parse_filters
+from core.answering.filters import parse_filters
 from core.enrichment import Enrichment
 from core.errors import InvalidDocument, InvalidInput, InvalidQuery, NotFound, VersionUnavailable
 from core.explore import Explorer
 from core.index import Question, Ranking, Words
+from core.masked import MaskedStore
 from core.model import (
     DEFAULT_MAX_CONTENT_BYTES,
     OPERATOR,
@@ -55,7 +56,6 @@ BACKLOG_SECONDS = 30.0
 in about ten on one core."""
 COMING_SECONDS = 10.0
 """How long it waits for a `min_version` that is not committed yet."""
-PAGE = 500
 R = TypeVar("R")
 
 
@@ -111,6 +111,7 @@ class GraphService:
         self._answers = AnswerCache()
         self._answerer: ModelAnswerer | None = None
         self._explorer = Explorer(store, self._reader)
+        self._masked = MaskedStore(store)
 
     def _has_time(self) -> bool:
         """Whether this process waits for those that analyse."""
@@ -339,8 +340,8 @@ class GraphService:
     ) -> DocumentView:
         """One document with its text. Raises NotFound, VersionUnavailable."""
         as_of = self._writer.head if as_of_version is None else as_of_version
-        found = (await self.store.documents([document_id], as_of)).get(document_id)
-        if found is None or not viewer.may_see(found.metadata.access) or not await self._may_see_now(found, viewer):
+        found = (await self._masked.documents([document_id], viewer, as_of)).get(document_id)
+        if found is None:
             raise NotFound(f"there is no document {document_id!r}")
         chunks = await self.store.chunks(found.chunk_ids, as_of)
         return DocumentView(found, "".join(chunks[id_].text for id_ in found.chunk_ids))
@@ -350,18 +351,8 @@ class GraphService:
     ) -> dict[str, Metadata]:
         """What is known about documents, by id; those that `viewer` may not see are left out."""
         as_of = self._writer.head if as_of_version is None else as_of_version
-        return {
-            id_: found.metadata
-            for id_, found in (await self.store.documents(document_ids, as_of)).items()
-            if viewer.may_see(found.metadata.access) and await self._may_see_now(found, viewer)
-        }
-
-    async def _may_see_now(self, document: StoredDocument, viewer: Viewer) -> bool:
-        """Access that was tightened holds for the past, too; of a document that is gone, only the operator sees it."""
-        if viewer.principals is None or document.v_to is None:
-            return True
-        current = (await self.store.documents([document.document_id])).get(document.document_id)
-        return current is not None and viewer.may_see(current.metadata.access)
+        found = await self._masked.documents(document_ids, viewer, as_of)
+        return {id_: document.metadata for id_, document in found.items()}
 
     async def documents(
         self,
@@ -372,15 +363,7 @@ class GraphService:
         viewer: Viewer = OPERATOR,
     ) -> list[StoredDocument]:
         """Documents in the order of their ids, those past `cursor`. Raises InvalidQuery."""
-        wanted = parse_filters(filters)
-        found: list[StoredDocument] = []
-        while len(found) < limit:
-            page = await self.store.scan(after=cursor, limit=PAGE)
-            found.extend(document for document in page if _matches(document, wanted, viewer))
-            if len(page) < PAGE:
-                break
-            cursor = page[-1].document_id
-        return found[:limit]
+        return await self._masked.matching(parse_filters(filters), viewer, after=cursor, limit=limit)
 
     async def changes(
         self,
@@ -402,35 +385,13 @@ class GraphService:
         deadline = asyncio.get_running_loop().time() + wait
         while True:
             head = self._writer.head
-            if entries := await self._visible_changes(after, limit, viewer, began):
+            if entries := await self._masked.changes(after, viewer, limit=limit, began=began):
                 self._writer.learn(entries[-1].version)  # so that it can be asked for what follows them
                 return entries
             after = max(after, head)
             left = deadline - asyncio.get_running_loop().time()
             if self._writer.head <= head and (left <= 0 or not await self._writer.committed.wait(left)):
                 return []
-
-    async def _visible_changes(self, after: int, limit: int, viewer: Viewer, began: int | None) -> list[LogEntry]:
-        """Reads on past what is masked, so that an empty page means that there is nothing more."""
-        if after == 0 and began is None:
-            began = await self.store.floor()
-        while entries := await self.store.changes(after, limit, began=began):
-            if visible := await self._visible_steps(entries, viewer):
-                return visible
-            after = entries[-1].version
-        return []
-
-    async def _visible_steps(self, entries: Sequence[LogEntry], viewer: Viewer) -> list[LogEntry]:
-        """Those that `viewer` might see when they were taken. Access that was tightened holds for them, too."""
-        shown = [entry for entry in entries if viewer.may_see(entry.access)]
-        if viewer.principals is None or not shown:
-            return shown
-        current = await self.store.documents({entry.document_id for entry in shown})
-        return [
-            entry
-            for entry in shown
-            if (held := current.get(entry.document_id)) is None or viewer.may_see(held.metadata.access)
-        ]
 
     async def entities(self, *, text: str = "", limit: int = 50, viewer: Viewer = OPERATOR) -> list[EntitySummary]:
         """Entities whose name begins with or contains `text`, the most mentioned first."""
@@ -535,10 +496,6 @@ def _extracted(
 ) -> tuple[Evidence, Answer]:
     evidence = Evidence(ranking, chunks, documents)
     return evidence, extract(question, evidence, words)
-
-
-def _matches(document: StoredDocument, filters: Filters, viewer: Viewer) -> bool:
-    return viewer.may_see(document.metadata.access) and filters.matches(document.document_id, document.metadata)
 
 
 async def _each(
