@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ _PHRASE_SLOP = 1
 
 Positions = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.float64]
+Hit = tuple[float, tantivy.DocAddress]
+"""What tantivy finds: a score, and where the chunk is."""
 
 
 class Field(StrEnum):
@@ -175,31 +178,39 @@ class Lexical:
         count: int = self._searcher.doc_freq(field, term)
         return count
 
-    def occurrences(self, sought: Sought, first: int = 0) -> tuple[Positions, Counts]:
-        """The chunks from position `first` on that hold what is sought, ascending, and how often each does.
+    def occurrences(self, wanted: Sequence[tuple[Sought, int]]) -> list[tuple[Positions, Counts]]:
+        """For each pair of what is sought and a position, the chunks from there on that hold it, ascending, and how
+        often each does. Numpy makes this of many at the price of one.
 
         tantivy hands out scores and no counts; with the statistics that it used, one follows from the other."""
-        weight = self._weight(sought)
-        if not weight:
-            return np.empty(0, np.int64), np.empty(0, np.float64)
-        query = self._query(sought)
-        if first:
-            rest = tantivy.Query.range_query(self._schema, "chunk", tantivy.FieldType.Unsigned, first)
-            query = tantivy.Query.boolean_query(
-                [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(rest, 0.0))]
-            )
-        positions, scores = self._hits(query)
-        order = np.argsort(positions)
+        weights = np.array([self._weight(sought) for sought, _ in wanted])
+        hits = [
+            self._search(self._query(sought, first)) if weight else []
+            for (sought, first), weight in zip(wanted, weights.tolist(), strict=True)
+        ]
+        lengths = [len(each) for each in hits]
+        positions, scores = self._read(list(chain.from_iterable(hits)))
+        order = np.argsort(np.repeat(np.arange(len(wanted)) * self.count, lengths) + positions)
         positions, scores = positions[order], scores[order]
-        share = np.minimum(scores / (weight * (K1 + 1)), 1 - 1e-9)
-        counts = share * self.damping(sought.field)[positions] / (1 - share)
-        return positions, np.maximum(np.rint(counts), 1)
+        ends = list(pairwise(accumulate(lengths, initial=0)))
+        runs = [positions[start:end] for start, end in ends]
+        damping = [self.damping(sought.field)[run] for (sought, _), run in zip(wanted, runs, strict=True)]
+        share = np.minimum(scores / np.repeat(weights * (K1 + 1), lengths), 1 - 1e-9)
+        counts = np.maximum(np.rint(share * np.concatenate(damping) / (1 - share)), 1)
+        return [(run, counts[start:end]) for run, (start, end) in zip(runs, ends, strict=True)]
 
-    def _query(self, sought: Sought) -> tantivy.Query:
-        if not sought.second:
-            return tantivy.Query.term_query(self._schema, sought.field, sought.term, "freq")
-        terms: list[str | tuple[int, str]] = [(0, sought.term), (sought.gap, sought.second)]
-        return tantivy.Query.phrase_query(self._schema, sought.field, terms, _PHRASE_SLOP)
+    def _query(self, sought: Sought, first: int) -> tantivy.Query:
+        if sought.second:
+            terms: list[str | tuple[int, str]] = [(0, sought.term), (sought.gap, sought.second)]
+            query = tantivy.Query.phrase_query(self._schema, sought.field, terms, _PHRASE_SLOP)
+        else:
+            query = tantivy.Query.term_query(self._schema, sought.field, sought.term, "freq")
+        if not first:
+            return query
+        rest = tantivy.Query.range_query(self._schema, "chunk", tantivy.FieldType.Unsigned, first)
+        return tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(rest, 0.0))]
+        )
 
     def _weight(self, sought: Sought) -> float:
         """The inverse document frequency in tantivy's scores, in single precision as it has it: of a phrase the sum of
@@ -225,11 +236,15 @@ class Lexical:
         else:
             terms: list[str | tuple[int, str]] = [(at - placed[0][0], term) for at, term in placed]
             query = tantivy.Query.phrase_query(self._schema, Field.TEXT, terms)
-        return self._hits(query)[0]
+        return self._read(self._search(query))[0]
 
-    def _hits(self, query: tantivy.Query) -> tuple[Positions, npt.NDArray[np.float32]]:
-        """The positions of all that match, and their scores."""
-        hits = self._searcher.search(query, max(self.found, 1), count=False).hits
+    def _search(self, query: tantivy.Query) -> list[Hit]:
+        """All that match, the best first."""
+        hits: list[Hit] = self._searcher.search(query, max(self.found, 1), count=False).hits
+        return hits
+
+    def _read(self, hits: Sequence[Hit]) -> tuple[Positions, npt.NDArray[np.float32]]:
+        """The positions of what was found, and the scores."""
         scores, addresses = zip(*hits, strict=True) if hits else ((), ())
-        ids = self._searcher.fast_field_values("chunk", list(addresses))
-        return np.array(ids, np.int64), np.array(scores, np.float32)
+        positions = self._searcher.fast_field_values("chunk", list(addresses))
+        return np.array(positions, np.int64), np.array(scores, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,10 @@ class Rows(NamedTuple):
     counts: npt.NDArray[np.uint16]
 
 
+_UNREAD = Rows(np.empty(0, np.int32), np.empty(0, np.uint16)), 0
+"""And what was read up to there."""
+
+
 class Postings:
     """Reads the lexical index, which hands out what it holds slowly; so what was asked for last is kept. Chunks are
     only ever added, so once there are more, only those are read."""
@@ -33,16 +38,32 @@ class Postings:
         self._recent: Recent[Sought, tuple[Rows, int]] = Recent(_REMEMBERED)
 
     def of(self, sought: Sought) -> Rows:
-        held, read = self._recent.get(sought) or (None, 0)
-        if held is not None and (read == self._lexical.found or self._is_whole(sought, held)):
-            return held
-        positions, counts = self._lexical.occurrences(sought, read)
-        rows = Rows(positions.astype(np.int32), np.minimum(counts, _MOST_COUNTED).astype(np.uint16))
-        if held is not None:
-            rows = Rows(np.concatenate([held.positions, rows.positions]), np.concatenate([held.counts, rows.counts]))
-        self._recent.put(sought, (rows, self._lexical.found), len(rows.positions) + OVERHEAD)
-        return rows
+        held = self._held(sought)
+        return self._read([sought])[0] if held is None else held
 
-    def _is_whole(self, sought: Sought, rows: Rows) -> bool:
-        """Whether no chunk was added that holds the term: which is told at once."""
-        return not sought.second and self._lexical.frequency(sought.term, sought.field) == len(rows.positions)
+    def fetch(self, wanted: Iterable[Sought]) -> None:
+        """Read ahead what will be asked for: together it costs a fraction of one by one."""
+        if missing := [sought for sought in dict.fromkeys(wanted) if self._held(sought) is None]:
+            self._read(missing)
+
+    def _held(self, sought: Sought) -> Rows | None:
+        """What is kept, if no chunk was added since that may hold what is sought."""
+        rows, read = self._recent.get(sought) or _UNREAD
+        if read == self._lexical.found:
+            return rows
+        # Of a single term it is told at once.
+        whole = not sought.second and self._lexical.frequency(sought.term, sought.field) == len(rows.positions)
+        return rows if whole else None
+
+    def _read(self, wanted: Sequence[Sought]) -> list[Rows]:
+        begun = [self._recent.get(sought) or _UNREAD for sought in wanted]
+        added = self._lexical.occurrences([(sought, read) for sought, (_, read) in zip(wanted, begun, strict=True)])
+        result = []
+        for sought, (rows, _), (positions, counts) in zip(wanted, begun, added, strict=True):
+            whole = Rows(
+                np.concatenate([rows.positions, positions.astype(np.int32)]),
+                np.concatenate([rows.counts, np.minimum(counts, _MOST_COUNTED).astype(np.uint16)]),
+            )
+            self._recent.put(sought, (whole, self._lexical.found), len(whole.positions) + OVERHEAD)
+            result.append(whole)
+        return result
