@@ -288,9 +288,8 @@ class GraphService:
     async def _answer(self, question: Question) -> tuple[Answer, bool]:
         """The answer, and whether it is the same when it is asked for again."""
         ranking = await self._reader.ask(lambda index: index.search(question))
-        chunks, documents = await asyncio.gather(
-            self.store.chunks([ranked.chunk_id for ranked in ranking.chunks], ranking.graph_version),
-            self.store.documents({ranked.document_id for ranked in ranking.chunks}, ranking.graph_version),
+        chunks, documents = await self.store.passages(
+            [ranked.chunk_id for ranked in ranking.chunks], ranking.graph_version
         )
 
         def with_words(work: Callable[[Words], R]) -> Awaitable[R]:

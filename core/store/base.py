@@ -259,6 +259,12 @@ class Store(Protocol):
         chunk that this version does not hold is left out."""
         ...
 
+    async def passages(
+        self, chunk_ids: Collection[int], as_of: int | None = None
+    ) -> tuple[dict[int, StoredChunk], dict[str, StoredDocument]]:
+        """The same chunks, and the versions that hold them, by document id: both as of one moment."""
+        ...
+
     async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
         """The mentions and relations of each of these chunks."""
         ...

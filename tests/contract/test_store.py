@@ -158,6 +158,21 @@ async def test_an_edit_keeps_the_chunks_that_did_not_change(store: Store) -> Non
     assert (await store.chunks([kept], as_of=1))[kept].start == 0
 
 
+async def test_chunks_are_read_with_the_versions_that_hold_them(store: Store) -> None:
+    await commit(store, upsert("a", chunk("One. "), chunk("Two."), title="Old"))
+    [one, two] = (await store.documents(["a"]))["a"].chunk_ids
+    await commit(store, upsert("a", chunk("One. "), title="New", expected=1), upsert("b", chunk("Three.")))
+    [three] = (await store.documents(["b"]))["b"].chunk_ids
+
+    for as_of, expected in (None, {one, three}), (3, {one, three}), (1, {one, two}):
+        chunks, documents = await store.passages([one, two, three, three + 1], as_of)
+        assert chunks == await store.chunks([one, two, three], as_of)
+        assert chunks.keys() == expected
+        assert documents == await store.documents(["a", "b"], as_of)
+    with pytest.raises(VersionUnavailable):
+        await store.passages([one], as_of=4)
+
+
 async def test_the_same_text_twice_in_a_document_is_two_chunks(store: Store) -> None:
     await commit(store, upsert("a", chunk("Same. "), chunk("Same. ")))
     await commit(store, upsert("a", chunk("Same. "), chunk("Same. "), chunk("More."), expected=1))

@@ -153,6 +153,11 @@ class PostgresStore:
     async def chunks(self, chunk_ids: Collection[int], as_of: int | None = None) -> dict[int, StoredChunk]:
         return await self._database.run(read.chunks, chunk_ids, as_of)
 
+    async def passages(
+        self, chunk_ids: Collection[int], as_of: int | None = None
+    ) -> tuple[dict[int, StoredChunk], dict[str, StoredDocument]]:
+        return await self._database.run(read.passages, chunk_ids, as_of)
+
     async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
         return await self._database.run(read.evidence, chunk_ids)
 
