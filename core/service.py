@@ -245,7 +245,7 @@ class GraphService:
         await self.submit((), origin="hub", actor="hub", also=change_set)
 
     def audit_soon(self, record: AuditRecord) -> None:
-        """Write a record with the next transaction, at once but not awaited. Raises StoreUnavailable when the trail
+        """Write a record with the next transaction, in a moment and not awaited. Raises StoreUnavailable when the trail
         cannot be written."""
         self._writer.audit_soon(record)
 
