@@ -182,8 +182,8 @@ class Writer:
         return submission.done
 
     def audit_soon(self, record: AuditRecord) -> None:
-        """Write a record with the next transaction, which this brings about within `AUDIT_SECONDS`. Raises StoreUnavailable when records have
-        piled up because the store takes none: what cannot be audited is not done."""
+        """Write a record with the next transaction, which this brings about within `AUDIT_SECONDS`. Raises
+        StoreUnavailable when records have piled up because the store takes none: what cannot be audited is not done."""
         self._check_open()
         if len(self._audit) >= MAX_PENDING_AUDIT:
             raise StoreUnavailable("the audit trail cannot be written")

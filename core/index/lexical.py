@@ -24,6 +24,7 @@ from core.index.columns import Column
 
 _TOKENIZER = "aime"
 _HEAP_BYTES = 32 * 1024 * 1024
+_MOST_COUNTED = 65_535
 _PHRASE_SLOP = 1
 """At 2 and more the words may change places, and what tantivy counts then depends on how its segments were cut."""
 
@@ -46,6 +47,13 @@ class Sought(NamedTuple):
     field: Field = Field.TEXT
     second: str = ""
     gap: int = 0
+
+
+class Rows(NamedTuple):
+    """Chunk positions, ascending, and how often what is sought stands in each; shape (n,)."""
+
+    positions: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.uint16]
 
 
 def _schema() -> tantivy.Schema:
@@ -178,9 +186,9 @@ class Lexical:
         count: int = self._searcher.doc_freq(field, term)
         return count
 
-    def occurrences(self, wanted: Sequence[tuple[Sought, int]]) -> list[tuple[Positions, Counts]]:
-        """For each pair of what is sought and a position, the chunks from there on that hold it, ascending, and how
-        often each does. Numpy makes this of many at the price of one.
+    def occurrences(self, wanted: Sequence[tuple[Sought, int]]) -> list[Rows]:
+        """For each pair of what is sought and a position, the chunks from there on that hold it, and how often each
+        does. Numpy makes this of many at the price of one.
 
         tantivy hands out scores and no counts; with the statistics that it used, one follows from the other."""
         weights = np.array([self._weight(sought) for sought, _ in wanted])
@@ -196,8 +204,11 @@ class Lexical:
         runs = [positions[start:end] for start, end in ends]
         damping = [self.damping(sought.field)[run] for (sought, _), run in zip(wanted, runs, strict=True)]
         share = np.minimum(scores / np.repeat(weights * (K1 + 1), lengths), 1 - 1e-9)
-        counts = np.maximum(np.rint(share * np.concatenate(damping) / (1 - share)), 1)
-        return [(run, counts[start:end]) for run, (start, end) in zip(runs, ends, strict=True)]
+        counts = np.clip(np.rint(share * np.concatenate(damping) / (1 - share)), 1, _MOST_COUNTED).astype(np.uint16)
+        # Copies: a part would keep the whole alive.
+        return [
+            Rows(run.astype(np.int32), counts[start:end].copy()) for run, (start, end) in zip(runs, ends, strict=True)
+        ]
 
     def _query(self, sought: Sought, first: int) -> tantivy.Query:
         if sought.second:

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from core.index.lexical import Lexical, Sought
+from core.index.lexical import Lexical, Rows, Sought
 from core.index.recent import Recent
 
 _REMEMBERED = 2_000_000
 """Rows that are kept, at six bytes each."""
 OVERHEAD = 64
 """What keeping no row at all costs, in rows."""
-_MOST_COUNTED = 65_535
-
-
-class Rows(NamedTuple):
-    """Chunk positions, ascending, and how often what is sought stands in each; shape (n,)."""
-
-    positions: npt.NDArray[np.int32]
-    counts: npt.NDArray[np.uint16]
-
-
-_UNREAD = Rows(np.empty(0, np.int32), np.empty(0, np.uint16)), 0
-"""And what was read up to there."""
 
 
 class Postings:
@@ -48,7 +34,10 @@ class Postings:
 
     def _held(self, sought: Sought) -> Rows | None:
         """What is kept, if no chunk was added since that may hold what is sought."""
-        rows, read = self._recent.get(sought) or _UNREAD
+        kept = self._recent.get(sought)
+        if kept is None:
+            return None
+        rows, read = kept
         if read == self._lexical.found:
             return rows
         # Of a single term it is told at once.
@@ -56,14 +45,14 @@ class Postings:
         return rows if whole else None
 
     def _read(self, wanted: Sequence[Sought]) -> list[Rows]:
-        begun = [self._recent.get(sought) or _UNREAD for sought in wanted]
-        added = self._lexical.occurrences([(sought, read) for sought, (_, read) in zip(wanted, begun, strict=True)])
-        result = []
-        for sought, (rows, _), (positions, counts) in zip(wanted, begun, added, strict=True):
-            whole = Rows(
-                np.concatenate([rows.positions, positions.astype(np.int32)]),
-                np.concatenate([rows.counts, np.minimum(counts, _MOST_COUNTED).astype(np.uint16)]),
-            )
-            self._recent.put(sought, (whole, self._lexical.found), len(whole.positions) + OVERHEAD)
-            result.append(whole)
-        return result
+        kept = [self._recent.get(sought) for sought in wanted]
+        begun = [0 if each is None else each[1] for each in kept]
+        found = self._lexical.occurrences(list(zip(wanted, begun, strict=True)))
+        for place, (sought, held) in enumerate(zip(wanted, kept, strict=True)):
+            if held is not None:
+                before, added = held[0], found[place]
+                found[place] = Rows(
+                    np.concatenate([before.positions, added.positions]), np.concatenate([before.counts, added.counts])
+                )
+            self._recent.put(sought, (found[place], self._lexical.found), len(found[place].positions) + OVERHEAD)
+        return found
