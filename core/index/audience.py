@@ -86,11 +86,14 @@ class Audience:
         """The score of each chunk of `among`, counting only the stems themselves that no chunk of `seeds` holds; all of
         these chunks the viewer must see."""
         result = np.zeros(len(among))
+        # As another type they would be sought in a copy of all rows.
+        sought = np.concatenate([seeds, among]).astype(np.int32)
         for stem in stems:
             term = self._lexical.term(stem, language)
             rows = self._postings.of(Sought(term))
-            if not _places(rows.positions, seeds)[1].any():
-                at, held = _places(rows.positions, among)
+            at, held = _places(rows.positions, sought)
+            if not held[: len(seeds)].any():
+                at, held = at[len(seeds) :], held[len(seeds) :]
                 counts = rows.counts[at[held]]
                 share = counts / (counts + self._damping[Field.TEXT][among[held]])
                 result[held] += self._idf(term) * (K1 + 1) * share
@@ -159,11 +162,9 @@ def _damping(lengths: npt.NDArray[np.int32], counted: Positions) -> Scores:
     return damping(lengths, float(lengths[counted].mean()) if len(counted) else 0.0)
 
 
-def _places(positions: npt.NDArray[np.int32], sought: Positions) -> tuple[Positions, Mask]:
+def _places(positions: npt.NDArray[np.int32], sought: npt.NDArray[np.int32]) -> tuple[Positions, Mask]:
     """Where each of the sought positions stands in the ascending `positions`, or would stand; and whether it does."""
-    wanted = sought.astype(positions.dtype)
-    at = np.searchsorted(positions, wanted)
-    held = np.zeros(len(wanted), np.bool_)
-    inside = at < len(positions)
-    held[inside] = positions[at[inside]] == wanted[inside]
-    return at, held
+    at = positions.searchsorted(sought)
+    if not len(positions):
+        return at, np.zeros(len(sought), np.bool_)
+    return at, positions.take(at, mode="clip") == sought

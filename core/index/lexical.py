@@ -39,6 +39,8 @@ class Field(StrEnum):
     """The title and the chunk's own text."""
     TITLE = "title"
 
+    __hash__ = str.__hash__  # an enumeration's own is Python, and each look-up of what is sought would run it
+
 
 class Sought(NamedTuple):
     """What a chunk may hold: a term, or two terms that stand `gap` words apart, or one word nearer or further."""
@@ -83,7 +85,9 @@ class Lexical:
         self._index.config_reader("manual")
         self._writer: Any = None
         self._searcher = self._index.searcher()
-        self.count = self._searcher.num_docs
+        self.count: int = self._searcher.num_docs
+        self.found = self.count
+        """Those that can be found."""
         self._lengths = {field: Column(np.int32) for field in Field}
         self._damping: dict[Field, Counts] = {}
         self.languages = [language]
@@ -155,12 +159,6 @@ class Lexical:
         return stem if language == self.languages[0] else f"{language}\x1f{stem}"
 
     @property
-    def found(self) -> int:
-        """Chunks that can be found."""
-        count: int = self._searcher.num_docs
-        return count
-
-    @property
     def uncommitted(self) -> int:
         """Chunks that were added and are not found yet."""
         return self.count - self.found
@@ -172,6 +170,7 @@ class Lexical:
         self._writer.commit()
         self._index.reload()
         self._searcher = self._index.searcher()
+        self.found = self._searcher.num_docs
         return True
 
     def close(self) -> None:
