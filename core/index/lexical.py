@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,8 @@ from core.index.columns import Column
 
 _TOKENIZER = "aime"
 _HEAP_BYTES = 32 * 1024 * 1024
+_HITS_AT_ONCE = 10_000
+"""Held as objects, at some hundred bytes each."""
 _MOST_COUNTED = 65_535
 _PHRASE_SLOP = 1
 """At 2 and more the words may change places, and what tantivy counts then depends on how its segments were cut."""
@@ -191,12 +193,17 @@ class Lexical:
 
         tantivy hands out scores and no counts; with the statistics that it used, one follows from the other."""
         weights = np.array([self._weight(sought) for sought, _ in wanted])
-        hits = [
-            self._search(self._query(sought, first)) if weight else []
-            for (sought, first), weight in zip(wanted, weights.tolist(), strict=True)
-        ]
-        lengths = [len(each) for each in hits]
-        positions, scores = self._read(list(chain.from_iterable(hits)))
+        lengths: list[int] = []
+        hits: list[Hit] = []
+        read = []
+        for (sought, first), weight in zip(wanted, weights.tolist(), strict=True):
+            found = self._search(self._query(sought, first)) if weight else []
+            lengths.append(len(found))
+            hits.extend(found)
+            if len(hits) >= _HITS_AT_ONCE:
+                read.append(self._read(hits))
+                hits = []
+        positions, scores = map(np.concatenate, zip(*read, self._read(hits), strict=True))
         order = np.argsort(np.repeat(np.arange(len(wanted)) * self.count, lengths) + positions)
         positions, scores = positions[order], scores[order]
         ends = list(pairwise(accumulate(lengths, initial=0)))
