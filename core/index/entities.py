@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.entities import Entity, EntityType, Naming
 from core.index.columns import Column, Texts
-from core.model import Entity, EntityType, Naming
 
 OWN_TITLE_WEIGHT = 3.0
 """How much a chunk's link to its own document's title counts, in units of one mention."""
