@@ -15,8 +15,8 @@ from hub.config import Config, load_config
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub.config")
 
 GLANCE_SECONDS = 0.5
-"""How often the file is looked at. The system's own notices would be of its folder, where a store may be and each commit
-is one; and they do not tell of a file behind a link, as a mounted ConfigMap is."""
+"""How often the file is looked at. The system's own notices are of its folder, where a store may be and each commit is
+one; and they do not tell of a file behind a link, as a mounted ConfigMap is."""
 
 
 class ConfigFollower:
