@@ -14,7 +14,9 @@ from typing import Final
 
 import structlog
 
+from core.analysis.source import Source
 from core.analysis.worker import LENGTH_BYTES, READY, Result, Task, analyse_batch, request
+from core.model import Document
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -48,9 +50,10 @@ class AnalysisPool:
         """Whether the processes have more than they can do, so that this one has time for other work."""
         return bool(self._workers) and all(worker.waiting > 1 for worker in self._workers)
 
-    async def analyse(self, batch: Sequence[Task]) -> list[Result]:
-        """One result for each, in order; what goes wrong with a document is its result, and stays with it."""
-        results = await self._analyse(batch)
+    async def analyse(self, batch: Sequence[tuple[Document, frozenset[bytes]]]) -> list[Result]:
+        """One result for each document, which comes with the hashes of the chunks already stored of it, in order; what
+        goes wrong with a document is its result, and stays with it."""
+        results = await self._analyse([(Source.of(document), known) for document, known in batch])
         for (document, _), result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 notes = getattr(result, "__notes__", ())
@@ -58,7 +61,7 @@ class AnalysisPool:
         return results
 
     async def _analyse(self, batch: Sequence[Task]) -> list[Result]:
-        if sum(len(document.content) for document, _ in batch) < INLINE_CHARS:
+        if sum(len(source.content) for source, _ in batch) < INLINE_CHARS:
             return analyse_batch(batch)
         for worker in self._workers:
             worker.start()
