@@ -76,6 +76,29 @@ async def test_a_process_that_is_killed_takes_no_document_along(pool: AnalysisPo
     assert await pool.analyse(asked) == in_this_process(asked), "by processes that were started again"
 
 
+@pytest.mark.parametrize("kill", [False, True])
+async def test_batches_that_are_asked_for_at_once_each_get_their_own_answer(*, kill: bool) -> None:
+    pool = AnalysisPool(1)
+    (pid,) = await running(pool)
+    batches = [batch(f"York {number}", f"Ulm {number}", sentences=200) for number in range(6)]
+    answers = [asyncio.create_task(pool.analyse(asked)) for asked in batches]
+    await answers[0]
+    if kill:
+        os.kill(pid, signal.SIGKILL)
+    assert await asyncio.gather(*answers) == [in_this_process(asked) for asked in batches]
+    await pool.close()
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_given_to_nobody_else(pool: AnalysisPool) -> None:
+    await running(pool)
+    dropped = [asyncio.create_task(pool.analyse(batch("Bath", "Ulm", sentences=5_000))) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in dropped:
+        task.cancel()
+    asked = batch("York")
+    assert await pool.analyse(asked) == in_this_process(asked)
+
+
 async def test_nothing_is_imported_from_the_current_directory(
     pool: AnalysisPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
