@@ -249,7 +249,7 @@ class Writer:
 
     async def _commit_groups(self) -> None:
         while await self._taken.wait() and self._pipeline:
-            # To wait for what is done would let all that was just answered go first, with nothing being written meanwhile.
+            # Waiting for what is done would let all who were just answered go first, while nothing is being written.
             if not self._pipeline[0].preparing.done():
                 await asyncio.wait([self._pipeline[0].preparing])
             groups = self._next_groups()
