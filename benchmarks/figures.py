@@ -165,28 +165,36 @@ class Bench:
 
     @cached_property
     def nodes(self) -> list[dict[int, dict[str, float]]]:
-        """For each round, what emptying one queue took one node, and two. Raises Unmeasured."""
-        address = queues.server("rabbitmq")
-        if address is None:
+        """For each round, what emptying one queue took one node, and two, of one process each. Raises Unmeasured."""
+        return [
+            {count: self._consume_together(f"nodes-{number}-{count}", count) for count in (1, 2)}
+            for number in range(self.rounds)
+        ]
+
+    @cached_property
+    def node_of_two_processes(self) -> float:
+        """Seconds that the same takes one node with a process that analyses beside it. Raises Unmeasured."""
+        taken = [self._consume_together(f"node-{number}", 1, analysis_workers=1) for number in range(self.rounds)]
+        return median(each["seconds"] for each in taken)
+
+    def _consume_together(self, name: str, nodes: int, *, analysis_workers: int = 0) -> dict[str, float]:
+        broker = queues.server("rabbitmq")
+        if broker is None:
             raise Unmeasured("there is no RabbitMQ: `make services` installs and starts it")
-        found = []
-        for number in range(self.rounds):
-            taken = {}
-            for count in (1, 2):
-                with postgres.database() as shared:
-                    if shared is None:
-                        raise Unmeasured("there is no PostgreSQL: `make services` installs and starts it")
-                    taken[count] = measured(
-                        "nodes",
-                        "consume",
-                        documents=self.corpus.documents,
-                        folder=self._folder(f"nodes-{number}-{count}"),
-                        at=address,
-                        database=shared,
-                        nodes=count,
-                    )
-            found.append(taken)
-        return found
+        with postgres.database() as shared:
+            if shared is None:
+                raise Unmeasured("there is no PostgreSQL: `make services` installs and starts it")
+            taken: dict[str, float] = measured(
+                "nodes",
+                "consume",
+                documents=self.corpus.documents,
+                folder=self._folder(name),
+                at=broker,
+                database=shared,
+                nodes=nodes,
+                analysis_workers=analysis_workers,
+            )
+        return taken
 
     def consumed(self, kind: str, server: str, remedy: str) -> list[tuple[float, float]]:
         """For each round: the seconds of a hub that consumes the corpus, and of a bare loop. Raises Unmeasured."""
@@ -338,7 +346,14 @@ def sqs_consumed(bench: Bench) -> Figure:
 
 def nodes_consume(bench: Bench) -> Figure:
     rate, limit = _rates(bench, [(each[2]["seconds"], each[1]["seconds"]) for each in bench.nodes])
-    return Figure("two nodes that share a queue and a database (of one)", rate, "messages/s", limit, 1.4)
+    return Figure("two nodes of one process that share a queue and a database (of one)", rate, "messages/s", limit, 1.4)
+
+
+def node_of_two_processes(bench: Bench) -> Figure:
+    """What the same machine does with one node that has a process for analysis: the other way to use two processors."""
+    two = median(each[2]["seconds"] for each in bench.nodes)
+    rate, beside = (bench.corpus.size / seconds for seconds in (bench.node_of_two_processes, two))
+    return Figure("one node with a process that analyses (beside those two)", rate, "messages/s", beside)
 
 
 def nodes_shared(bench: Bench) -> Figure:
@@ -366,6 +381,7 @@ FIGURES: Sequence[Callable[[Bench], Figure]] = (
     rabbitmq_consumed,
     sqs_consumed,
     nodes_consume,
+    node_of_two_processes,
     nodes_shared,
 )
 

@@ -1,4 +1,8 @@
-"""Nodes on one PostgreSQL database that share a quorum queue."""
+"""Nodes on one PostgreSQL database that share a quorum queue.
+
+What a second node brings is seen only while the first leaves room for it. So they are compared as nodes that share a
+machine are best run, each as one process (`analysis_workers = 0`), which keeps one processor busy.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +36,8 @@ class Shared(TypedDict):
     machine: float
 
 
-async def consume(documents: str, folder: str, at: str, database: str, nodes: int) -> Shared:
-    """Have so many nodes empty one queue together."""
+async def consume(documents: str, folder: str, at: str, database: str, nodes: int, analysis_workers: int = 0) -> Shared:
+    """Have so many nodes, each with so many processes that analyse beside its own, empty one queue together."""
     bodies = bodies_of(documents)
     async with await create_graph_service(database) as service:
         await service.write(ChangeSet(records={("connector", "in"): '{"paused": true}'}))
@@ -42,7 +46,8 @@ async def consume(documents: str, folder: str, at: str, database: str, nodes: in
         queue = await declare(channel, [])
         with ExitStack() as stack:
             table = [f'url = "amqp://{at}"', f'consume.queue = "{queue}"', f"consume.prefetch = {PREFETCH}"]
-            config = "\n".join(["[hub]", "[connectors.in]", 'kind = "rabbitmq"', *table, ""])
+            head = ["[hub]", f"analysis_workers = {analysis_workers}", "[connectors.in]", 'kind = "rabbitmq"']
+            config = "\n".join([*head, *table, ""])
             running = [
                 stack.enter_context(serving.node(Path(folder) / str(number), config, database, _port()))
                 for number in range(nodes)

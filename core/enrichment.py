@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict
 
 from core.analysis.aliases import PREDICATE as SHORT_FOR
 from core.analysis.names import occurrences
-from core.model import Mention, PackedChunk, Relation, StoredDocument
+from core.entities import Mention, PackedChunk, Relation
+from core.model import StoredDocument
 from core.naming import MAX_NAME_CHARS, entity
 from core.packing import (
     named,

@@ -10,7 +10,7 @@ import unicodedata
 from functools import lru_cache
 from hashlib import blake2b
 
-from core.model import Entity, EntityType
+from core.entities import Entity, EntityType
 
 MAX_NAME_CHARS = 200
 

@@ -12,7 +12,7 @@ from itertools import chain
 
 from pydantic_core import from_json, to_json
 
-from core.model import ChunkDraft, Entity, EntityType, Mention, Naming, PackedChunk, Relation
+from core.entities import ChunkDraft, Entity, EntityType, Mention, Naming, PackedChunk, Relation
 from core.naming import entity
 
 _TYPES = {type_.value: type_ for type_ in EntityType}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
+from core.entities import PackedChunk
 from core.model import (
     AccessChanged,
     Change,
@@ -18,7 +19,6 @@ from core.model import (
     LogEntry,
     Metadata,
     Op,
-    PackedChunk,
     Problem,
     ProcessResult,
     Status,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.model import EntityType
+from core.entities import EntityType
 
 # ---------------------------------------------------------------- answers
 

@@ -241,7 +241,9 @@ class Writer:
 
     async def _commit_groups(self) -> None:
         while await self._taken.wait() and self._pipeline:
-            await asyncio.wait([self._pipeline[0].preparing])
+            # Waiting for what is done would let all who were just answered go first, while nothing is being written.
+            if not self._pipeline[0].preparing.done():
+                await asyncio.wait([self._pipeline[0].preparing])
             groups = self._next_groups()
             await self._finish([submission for group in groups for submission in group.submissions], _joined(groups))
             for _ in groups:

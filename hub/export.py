@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import Any, Literal
 from xml.sax.saxutils import escape, quoteattr
 
-from core.model import EntityType, Mention, Relation, StoredChunk, StoredDocument
+from core.entities import EntityType, Mention, Relation
+from core.model import StoredChunk, StoredDocument
 from core.store.base import Store
 
 ExportFormat = Literal["json", "graphml"]

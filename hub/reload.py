@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
-from watchfiles import Change, awatch
 
 from core.errors import AimeError, ConfigError
 from hub.config import Config, load_config
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub.config")
 
-DEBOUNCE_MS = 300
-"""Editors write in several steps; one reload is enough."""
-GLANCE_MS = 1_000
-"""How often the file is compared with what was read: a watch takes a moment to begin, and does not see everything."""
-LINKED_FOLDER = "..data"
-"""A mounted ConfigMap is replaced by turning this link; the file's own name never changes."""
+GLANCE_SECONDS = 0.5
+"""How often the file is looked at. The system's own notices are of its folder, where a store may be and each commit is
+one; and they do not tell of a file behind a link, as a mounted ConfigMap is."""
 
 
 class ConfigFollower:
@@ -36,19 +33,21 @@ class ConfigFollower:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Until it is stopped. The folder is watched, since editors put a new file in the old one's place."""
+        """Until it is stopped."""
         await self.look()  # what was edited since it was read for the start
-        async for changed in awatch(
-            self._path.absolute().parent,
-            watch_filter=self._concerns,
-            debounce=DEBOUNCE_MS,
-            stop_event=self._stopping,
-            recursive=False,
-            rust_timeout=GLANCE_MS,
-            yield_on_timeout=True,
-        ):
-            if changed or self._signature() != self._seen:
+        before = self._seen
+        while not await self._stopped(GLANCE_SECONDS):
+            now = self._signature()
+            # Editors write in several steps: one reload is enough, once they are through.
+            if now != self._seen and now == before:
                 await self.look()
+            before = now
+
+    async def _stopped(self, within: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                return await self._stopping.wait()
+        return False
 
     async def look(self) -> None:
         """Read the file, and hand it on if it can be used. If not, nothing changes."""
@@ -72,6 +71,3 @@ class ConfigFollower:
         except OSError:
             return None
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-    def _concerns(self, _: Change, path: str) -> bool:
-        return Path(path).name in (self._path.name, LINKED_FOLDER)

@@ -45,9 +45,7 @@ def words_of_corpus(texts: Iterator[str]) -> Words:
     vocabulary = Vocabulary(table.tokenise)
 
     def embed(some: Sequence[str]) -> Vectors:
-        words = [words_of(text) for text in some]
-        vocabulary.learn(words)
-        numbers = [vocabulary.numbers(text) for text in words]
+        numbers = vocabulary.numbers(map(words_of, some))
         tokens, ends = vocabulary.tokens(np.concatenate(numbers))
         return table.embed(tokens, ends[np.cumsum([0, *map(len, numbers)])])
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from core.analysis.english import STOP_WORDS
 from core.analysis.names import occurrences
-from core.model import Mention, Relation
+from core.entities import Mention, Relation
 from core.naming import entity
 
 MAX_ALIASES = 100

@@ -1,4 +1,4 @@
-"""A document as chunks, mentions and relations: a pure, picklable function of the document alone."""
+"""A document as chunks, mentions and relations: a pure function of what stands in `Source`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pydantic_core import to_json
 from core.analysis.aliases import Alias, aliases, resolved
 from core.analysis.chunks import Passage, passages
 from core.analysis.names import capitalised_spans, occurrences, title_name
+from core.analysis.source import Source
 from core.analysis.text import text_of
-from core.model import ChunkDraft, Document, Entity, EntityType, Mention, Metadata, Relation
+from core.entities import ChunkDraft, Entity, EntityType, Mention, Relation
 from core.naming import entity
 
 ANALYSER: Final = "aime-analysis-2"
@@ -22,17 +23,17 @@ _MAX_VALUES = 200
 """Of one metadata field; a document with more authors keeps them all, and names these."""
 
 
-def analyse(document: Document, known: Collection[bytes] = ()) -> tuple[ChunkDraft, ...]:
+def analyse(source: Source, known: Collection[bytes] = ()) -> tuple[ChunkDraft, ...]:
     """Chunks in text order. One whose hash is in `known` comes without mentions and relations: it stays as stored."""
-    text = text_of(document)
-    subject, stated = _stated(document.metadata)
+    text = text_of(source)
+    subject, stated = _stated(source)
     mentions = tuple(Mention(named, -1, -1, -1, extractor) for extractor, named in stated)
     relations = tuple(
         Relation(subject, predicate, named) for predicate, named in stated if subject and predicate != "title"
     )
-    title = title_name(document.metadata.title) if document.metadata.title else ""
-    context = _context(document.metadata)
-    explained = aliases(text, title, document.metadata.author)
+    title = title_name(source.title) if source.title else ""
+    context = _context(source)
+    explained = aliases(text, title, source.author)
     drafts: list[ChunkDraft] = []
     end = 0
     for passage in passages(text):
@@ -57,33 +58,31 @@ def _with_aliases(context: bytes, short: Sequence[Alias]) -> bytes:
     return blake2b(to_json(meanings), digest_size=32, key=context).digest()
 
 
-def _context(metadata: Metadata) -> bytes:
+def _context(source: Source) -> bytes:
     """What shapes a chunk besides its text, hashed: it keys the chunk's own hash."""
-    extra = metadata.__pydantic_extra__ or {}
     shaping = [
         ANALYSER,
-        metadata.title,
-        metadata.author,
-        metadata.tags,
-        metadata.language,
-        metadata.url,
-        extra.get("product"),
-        extra.get("doi"),
+        source.title,
+        source.author,
+        source.tags,
+        source.language,
+        source.url,
+        source.product,
+        source.doi,
     ]
     return blake2b(to_json(shaping), digest_size=32).digest()
 
 
-def _stated(metadata: Metadata) -> tuple[Entity | None, list[tuple[str, Entity]]]:
+def _stated(source: Source) -> tuple[Entity | None, list[tuple[str, Entity]]]:
     """The title's entity, and what the metadata names, as (field, entity)."""
-    extra = metadata.__pydantic_extra__ or {}
-    subject = entity(title_name(metadata.title)) if metadata.title else None
+    subject = entity(title_name(source.title)) if source.title else None
     stated: list[tuple[str, Entity]] = [("title", subject)] if subject else []
     fields: tuple[tuple[str, EntityType, object], ...] = (
-        ("author", EntityType.NAME, metadata.author),
-        ("product", EntityType.NAME, extra.get("product")),
-        ("tag", EntityType.TAG, metadata.tags),
-        ("doi", EntityType.DOI, extra.get("doi")),
-        ("url", EntityType.URL, metadata.url),
+        ("author", EntityType.NAME, source.author),
+        ("product", EntityType.NAME, source.product),
+        ("tag", EntityType.TAG, source.tags),
+        ("doi", EntityType.DOI, source.doi),
+        ("url", EntityType.URL, source.url),
     )
     for field, type_, value in fields:
         if not value:

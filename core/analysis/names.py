@@ -22,16 +22,9 @@ def title_name(title: str) -> str:
 
 def _uppercase_class() -> str:
     """Upper- and title-case letters of the basic plane, as a character class's inside: `re` knows no \\p{Lu}."""
-    ranges: list[str] = []
-    start = previous = -2
-    for point in range(0x10000):
-        if unicodedata.category(chr(point)) in {"Lu", "Lt"}:
-            if point != previous + 1:
-                start = point
-                ranges.append("")
-            previous = point
-            ranges[-1] = f"{chr(start)}-{chr(point)}"
-    return "".join(ranges)
+    categories = "".join(map(unicodedata.category, map(chr, range(0x10000))))
+    runs = [(run.start() // 2, run.end() // 2 - 1) for run in re.finditer("(?:Lu|Lt)+", categories)]
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in runs)
 
 
 _UPPER = _uppercase_class()

@@ -7,18 +7,21 @@ import os
 import pickle
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Final
 
 import structlog
 
+from core.analysis.source import Source
 from core.analysis.worker import LENGTH_BYTES, READY, Result, Task, analyse_batch, request
+from core.model import Document
 
 log = structlog.stdlib.get_logger(__name__)
 
-INLINE_CHARS: Final = 2_000
+INLINE_CHARS: Final = 1_000
 """A batch of less text takes a millisecond or two: less than handing it over costs while other threads are busy."""
 END_SECONDS: Final = 5.0
 ALONE_TRIES: Final = 2
@@ -48,9 +51,10 @@ class AnalysisPool:
         """Whether the processes have more than they can do, so that this one has time for other work."""
         return bool(self._workers) and all(worker.waiting > 1 for worker in self._workers)
 
-    async def analyse(self, batch: Sequence[Task]) -> list[Result]:
-        """One result for each, in order; what goes wrong with a document is its result, and stays with it."""
-        results = await self._analyse(batch)
+    async def analyse(self, batch: Sequence[tuple[Document, frozenset[bytes]]]) -> list[Result]:
+        """One result for each document, which comes with the hashes of the chunks already stored of it, in order; what
+        goes wrong with a document is its result, and stays with it."""
+        results = await self._analyse([(Source.of(document), known) for document, known in batch])
         for (document, _), result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 notes = getattr(result, "__notes__", ())
@@ -58,7 +62,7 @@ class AnalysisPool:
         return results
 
     async def _analyse(self, batch: Sequence[Task]) -> list[Result]:
-        if sum(len(document.content) for document, _ in batch) < INLINE_CHARS:
+        if sum(len(source.content) for source, _ in batch) < INLINE_CHARS:
             return analyse_batch(batch)
         for worker in self._workers:
             worker.start()
@@ -100,13 +104,16 @@ class AnalysisPool:
 
 
 class Worker:
-    """One `core.analysis.worker`, and the pipes to it."""
+    """One `core.analysis.worker`, and the pipes to it. It is sent the next batch while it is at the one before, so that
+    it never waits for this process to have time."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._process: Process | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
+        self._sending = asyncio.Lock()
+        self._last: asyncio.Task[bytes] | None = None
+        """Hears the answer to what was sent last."""
         self._rests_until = 0.0
         self.ready = False
         self.waiting = 0
@@ -130,10 +137,11 @@ class Worker:
         await self.started()
 
     async def _start(self) -> None:
+        process: Process | None = None
         try:
             # It imports what this process does, from where this one does and never from the current directory; and it
             # must outlive a Ctrl-C.
-            self._process = await asyncio.create_subprocess_exec(
+            process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-P", "-m", "core.analysis.worker"),
                 stdin=PIPE,
@@ -141,59 +149,59 @@ class Worker:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,
             )
-            self.ready = await self._receive() == READY
+            self.ready = await _received(process) == READY
         except (OSError, ProcessEnded) as error:
             log.warning("no analysis process; documents are analysed in a thread", reason=str(error))
         if not self.ready:
             self._rests_until = asyncio.get_running_loop().time() + REST_SECONDS
-            await self._end()
+            if process is not None:
+                await self._end(process)
 
     async def analyse(self, batch: Sequence[Task]) -> list[Result]:
         """Raises ProcessEnded."""
         payload = request(batch)
         self.waiting += 1
         try:
-            async with self._turn:
-                answer = await self._asked(payload)
+            async with self._sending:
+                heard = self._last = await self._ask(payload, self._last)
+            results: list[Result] = pickle.loads(await heard)  # noqa: S301  # our own process's
         finally:
             self.waiting -= 1
-        results: list[Result] = pickle.loads(answer)  # noqa: S301  # our own process's
         return results
 
-    async def _asked(self, payload: bytes) -> bytes:
+    async def _ask(self, payload: bytes, before: asyncio.Task[bytes] | None) -> asyncio.Task[bytes]:
+        """Send a request, the next after that whose answer is heard by `before`; who hears its answer."""
+        process = self._process
+        if not self.ready or process is None:
+            raise ProcessEnded("the analysis process is not there")
+        async with self._or_end(process):
+            await _send(process, payload)
+        return asyncio.create_task(self._hear(process, before), name="analysis: hear an answer")
+
+    async def _hear(self, process: Process, before: asyncio.Task[bytes] | None) -> bytes:
+        """The next answer of this process, once the one `before` is heard."""
+        if before is not None:
+            await asyncio.wait([before])
+        async with self._or_end(process):
+            return await _received(process)
+
+    @asynccontextmanager
+    async def _or_end(self, process: Process) -> AsyncIterator[None]:
+        """What is not done within the worker's patience, or breaks off however it may, ends the process: else the next
+        answer would be one to a request of before."""
         try:
             async with asyncio.timeout(self._patience):
-                await self._send(payload)
-                return await self._receive()
+                yield
         except BaseException as error:
-            # Whatever it is: the next answer would be that of this request.
-            await self._end()
+            await self._end(process)
             if isinstance(error, TimeoutError):
                 raise ProcessEnded(f"analysis took longer than {self._patience:g} seconds") from None
             raise
 
-    async def _send(self, payload: bytes) -> None:
-        if not self.ready or self._process is None or self._process.stdin is None:
-            raise ProcessEnded("the analysis process is not there")
-        try:
-            self._process.stdin.write(len(payload).to_bytes(LENGTH_BYTES, "big"))
-            self._process.stdin.write(payload)
-            await self._process.stdin.drain()
-        except OSError as error:
-            raise ProcessEnded("the analysis process ended") from error
-
-    async def _receive(self) -> bytes:
-        if self._process is None or self._process.stdout is None:
-            raise ProcessEnded("the analysis process is not there")
-        try:
-            length = int.from_bytes(await self._process.stdout.readexactly(LENGTH_BYTES), "big")
-            return await self._process.stdout.readexactly(length)
-        except (OSError, asyncio.IncompleteReadError) as error:
-            raise ProcessEnded("the analysis process ended") from error
-
-    async def _end(self) -> None:
-        process, self._process, self.ready = self._process, None, False
-        if process is not None and process.returncode is None:
+    async def _end(self, process: Process) -> None:
+        if process is self._process:
+            self._process, self.ready = None, False
+        if process.returncode is None:
             process.kill()
             await process.wait()
 
@@ -201,11 +209,36 @@ class Worker:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            try:
+        if self._process is not None:
+            _pipes(self._process)[0].close()
+            with suppress(TimeoutError):
                 async with asyncio.timeout(END_SECONDS):
                     await self._process.wait()
-            except TimeoutError:
-                pass
-        await self._end()
+            await self._end(self._process)
+
+
+def _pipes(process: Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+    if process.stdin is None or process.stdout is None:
+        raise ProcessEnded("the analysis process has no pipes")
+    return process.stdin, process.stdout
+
+
+async def _send(process: Process, payload: bytes) -> None:
+    """Raises ProcessEnded."""
+    requests, _ = _pipes(process)
+    try:
+        requests.write(len(payload).to_bytes(LENGTH_BYTES, "big"))
+        requests.write(payload)
+        await requests.drain()
+    except OSError as error:
+        raise ProcessEnded("the analysis process ended") from error
+
+
+async def _received(process: Process) -> bytes:
+    """Raises ProcessEnded."""
+    _, answers = _pipes(process)
+    try:
+        length = int.from_bytes(await answers.readexactly(LENGTH_BYTES), "big")
+        return await answers.readexactly(length)
+    except (OSError, asyncio.IncompleteReadError) as error:
+        raise ProcessEnded("the analysis process ended") from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import re
 
-from core.model import Document
+from core.analysis.source import Source
 
 _TAG = re.compile(
     r"""
@@ -38,11 +38,9 @@ _BREAKS = re.compile(r" ?\n[ \n]*+")
 _OVERLONG_REFERENCE = re.compile(r"&#(?:[xX][0-9a-fA-F]{7,}+|[0-9]{8,}+);?")
 
 
-def text_of(document: Document) -> str:
+def text_of(source: Source) -> str:
     """The text that the document's chunks partition."""
-    if document.metadata.content_type == "text/html":
-        return _html_text(document.content)
-    return document.content
+    return _html_text(source.content) if source.content_type == "text/html" else source.content
 
 
 def _html_text(source: str) -> str:

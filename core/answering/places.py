@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from core.entities import Mention, Relation
 from core.index import Step
-from core.model import Mention, Relation, StoredChunk, StoredDocument
+from core.model import StoredChunk, StoredDocument
 from core.views import EntityMention, EntityRelation, Named, NamedEntity, PathStep
 
 MAX_MENTIONS = 50

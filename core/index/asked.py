@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from core.analysis.english import STOP_WORDS
+from core.entities import EntityType
 from core.index.entities import Entities
 from core.index.view import View
-from core.model import EntityType
 from core.naming import entity_id, normalise
 
 MAX_WORDS = 7

@@ -11,7 +11,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -157,16 +156,12 @@ class Collection:
 
     def _add_words(self, first: int, added: Sequence[_Text]) -> None:
         """The texts of the chunks from position `first` on, together: it costs a fraction of one by one."""
-        words = [(words_of(text.title), words_of(text.text)) for text in added]
-        self._vocabulary.learn(chain.from_iterable(words))
-        numbers = [self._vocabulary.numbers(text) for _, text in words]
-        lengths = np.fromiter(map(len, numbers), np.int64, len(numbers))
-        self._gazetteer.add_chunks(self._vocabulary.hashes(np.concatenate(numbers)), lengths)
-        whole = [
-            np.concatenate([self._vocabulary.numbers(title), text])
-            for (title, _), text in zip(words, numbers, strict=True)
-        ]
-        in_text, in_title = self._stem_counts(whole, [len(title) for title, _ in words])
+        whole = self._vocabulary.numbers([words_of(f"{chunk.title}\n{chunk.text}") for chunk in added])
+        titles = [len(words_of(chunk.title)) for chunk in added]
+        texts = [words[title:] for words, title in zip(whole, titles, strict=True)]
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        self._gazetteer.add_chunks(self._vocabulary.hashes(np.concatenate(texts)), lengths)
+        in_text, in_title = self._stem_counts(whole, titles)
         for position, (text, *counts) in enumerate(zip(added, in_text, in_title, strict=True), first):
             self._add_lexical(position, text, counts)
         missing = [at for at in range(len(added)) if first + at >= len(self._holes) or self._holes[first + at]]
@@ -205,9 +200,7 @@ class Collection:
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """A unit vector for each text, or zeros: shape (n, 256)."""
-        words = [words_of(text) for text in texts]
-        self._vocabulary.learn(words)
-        return self._embed([self._vocabulary.numbers(text) for text in words])
+        return self._embed(self._vocabulary.numbers(map(words_of, texts)))
 
     def _title_number(self, title: str) -> int:
         named = entity(title_name(title)) if title else None

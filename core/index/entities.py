@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.entities import Entity, EntityType, Naming
 from core.index.columns import Column, Texts
-from core.model import Entity, EntityType, Naming
 
 OWN_TITLE_WEIGHT = 3.0
 """How much a chunk's link to its own document's title counts, in units of one mention."""
 
 _TYPES = list(EntityType)
-_PLACES = {type_: place for place, type_ in enumerate(_TYPES)}
+_PLACES: dict[str, int] = {type_: place for place, type_ in enumerate(_TYPES)}
 
 
 class Entities:
@@ -48,13 +48,13 @@ class Entities:
         for id_, label, type_ in zip(named.ids, named.labels, named.types, strict=True):
             number = held(id_)
             if number is None:
-                number = self._new(id_, label, EntityType(type_))
+                number = self._new(id_, label, type_)
             elif label != self.labels[number]:
                 self.spellings.setdefault(number, {})[position] = label
             numbers.append(number)
         return numbers
 
-    def _new(self, id_: int, label: str, type_: EntityType) -> int:
+    def _new(self, id_: int, label: str, type_: str) -> int:
         number = self.numbers[id_] = len(self.labels)
         self.ids.append(id_)
         self.labels.append(label)

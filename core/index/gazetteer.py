@@ -111,8 +111,7 @@ class Gazetteer:
         return taken
 
     def _hashes(self, words: Sequence[str]) -> Words:
-        self._vocabulary.learn([words])
-        return self._vocabulary.hashes(self._vocabulary.numbers(words))
+        return self._vocabulary.hashes(*self._vocabulary.numbers([words]))
 
     def _filter(self) -> tuple[npt.NDArray[np.bool_], np.uint64]:
         """Which keys may be a title's, by the bits that are left of a key after a shift."""

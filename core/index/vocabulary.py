@@ -13,7 +13,7 @@ from core.analysis.stems import stem_count
 from core.index.columns import Column, ranges
 
 REMEMBERED_WORDS = 200_000
-"""Beyond that many, all are forgotten, and looked at again as they come."""
+"""Once there are more, all are forgotten, and looked at again as they come."""
 
 Numbers = npt.NDArray[np.int32]
 Tokens = npt.NDArray[np.int32]
@@ -21,11 +21,25 @@ Tokens = npt.NDArray[np.int32]
 _UNKNOWN = -1
 
 
+class _Numbering(dict[str, int]):
+    """A number for each word, given when it is first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        """By number."""
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self.words)
+        self.words.append(word)
+        return number
+
+
 class Vocabulary:
     """A number for each word, and for each number the word's hash, how many stems it has in `language`, and its tokens.
     `tokenise` finds the tokens of many words: all of them one after the other, and where each word's begin.
 
-    Numbers are good until the next `learn`."""
+    Numbers are good until `numbers` is called again."""
 
     def __init__(
         self, tokenise: Callable[[Sequence[str]], tuple[Tokens, npt.NDArray[Any]]], language: str = ENGLISH
@@ -35,24 +49,26 @@ class Vocabulary:
         self._forget()
 
     def _forget(self) -> None:
-        self._number: dict[str, int] = {}
-        self._words: list[str] = []
+        self._numbering = _Numbering()
         self._hash = Column(np.int64)
         self._stems = Column(np.int32)
         self._token = Column(np.int32)
         self._first = Column(np.int64)
         self._length = Column(np.int32)
 
-    def learn(self, texts: Iterable[Sequence[str]]) -> None:
-        """Have a number for every word of these texts."""
-        words = set().union(*texts)
-        unknown = words.difference(self._number)
-        if len(self._number) + len(unknown) > REMEMBERED_WORDS:
+    def numbers(self, texts: Iterable[Sequence[str]]) -> list[Numbers]:
+        """The numbers of each text's words, shape (n)."""
+        known = len(self._numbering)
+        if known > REMEMBERED_WORDS:
             self._forget()
-            unknown = words
-        for number, word in enumerate(unknown, len(self._words)):
-            self._number[word] = number
-        self._words.extend(unknown)
+            known = 0
+        number = self._numbering.__getitem__
+        found = [np.fromiter(map(number, words), np.int32, len(words)) for words in texts]
+        self._look_at(self._numbering.words[known:])
+        return found
+
+    def _look_at(self, unknown: Sequence[str]) -> None:
+        """The words with the next numbers."""
         # `hash` is keyed anew in each process, and these never leave it.
         self._hash.extend_array(np.fromiter([hash(word.lower()) for word in unknown], np.int64, len(unknown)))
         counts = [stem_count(word, self._language) for word in unknown]
@@ -60,10 +76,6 @@ class Vocabulary:
         # Only what is embedded needs tokens; after a restart most texts are embedded already.
         self._first.extend_array(np.zeros(len(unknown), np.int64))
         self._length.extend_array(np.full(len(unknown), _UNKNOWN, np.int32))
-
-    def numbers(self, words: Sequence[str]) -> Numbers:
-        """The numbers of words that were learned, shape (n)."""
-        return np.fromiter(map(self._number.__getitem__, words), np.int32, len(words))
 
     def stems(self, numbers: Numbers) -> npt.NDArray[np.int32]:
         """How many stems each of these words has, shape (n)."""
@@ -85,7 +97,7 @@ class Vocabulary:
         return self._token.values[ranges(self._first.values[numbers], lengths)], ends
 
     def _find_tokens(self, numbers: Numbers) -> None:
-        tokens, starts = self._tokenise([self._words[number] for number in numbers.tolist()])
+        tokens, starts = self._tokenise([self._numbering.words[number] for number in numbers.tolist()])
         self._first.values[numbers] = len(self._token) + starts
         self._length.values[numbers] = np.diff(starts, append=len(tokens))
         self._token.extend_array(tokens)

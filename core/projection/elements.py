@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
 
-from core.model import Entity, Mention, Relation, StoredChunk, StoredDocument
+from core.entities import Entity, Mention, Relation
+from core.model import StoredChunk, StoredDocument
 
 Value = str | int
 Properties = tuple[tuple[str, Value], ...]

@@ -16,7 +16,8 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
-from core.model import LogEntry, Mention, Metadata, Op, PackedChunk, Relation, StoredChunk, StoredDocument
+from core.entities import Mention, PackedChunk, Relation
+from core.model import LogEntry, Metadata, Op, StoredChunk, StoredDocument
 
 RecordScope = Literal[
     "checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status", "extraction"

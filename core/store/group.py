@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
+from core.entities import PackedChunk
 from core.errors import CommitConflict
-from core.model import LogEntry, NewChunk, Op, PackedChunk, StoredDocument
+from core.model import LogEntry, NewChunk, Op, StoredDocument
 from core.store.base import AuditRecord, ChangeSet, PreparedChange
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from importlib.metadata import version
@@ -87,7 +86,6 @@ def main() -> NoReturn:
     """The entry point. Ends the process with the exit code."""
     # A command says in one sentence what went wrong; its log, with the tracebacks, is for who asks for it.
     configure_logging(os.environ.get("AIME_LOG", "critical"))
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # else it says of every change that there was one
     collect_rarely()
     switch_often()
     keep_little()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from core.entities import ChunkDraft, Entity, EntityType, Mention, PackedChunk, Relation
 from core.errors import CommitConflict, VersionUnavailable
-from core.model import ChunkDraft, Entity, EntityType, LogEntry, Mention, Metadata, Op, PackedChunk, Relation
+from core.model import LogEntry, Metadata, Op
 from core.naming import entity_id
 from core.packing import packed
 from core.store.base import (

@@ -6,19 +6,20 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from core.analysis.pool import AnalysisPool
-from core.analysis.worker import Task, analyse_batch
+from core.analysis.source import Source
+from core.analysis.worker import Result, analyse_batch
 from core.model import Document
 
 SENTENCE = "The Ouse at York was measured by Ada Kerrin of the Lowmere Works. "
 
 
-def batch(*names: str, sentences: int = 100) -> list[Task]:
+def batch(*names: str, sentences: int = 100) -> list[tuple[Document, frozenset[bytes]]]:
     return [
         (
             Document.parse({"document_id": name, "content": SENTENCE * sentences, "metadata": {"title": name}}),
@@ -26,6 +27,10 @@ def batch(*names: str, sentences: int = 100) -> list[Task]:
         )
         for name in names
     ]
+
+
+def in_this_process(batch: Sequence[tuple[Document, frozenset[bytes]]]) -> list[Result]:
+    return analyse_batch([(Source.of(document), known) for document, known in batch])
 
 
 @pytest.fixture
@@ -54,12 +59,12 @@ async def running(pool: AnalysisPool) -> set[int]:
 async def test_processes_find_what_a_thread_finds(pool: AnalysisPool) -> None:
     assert len(await running(pool)) == 2
     asked = batch("York", "Ulm", "Bath")
-    assert await pool.analyse(asked) == analyse_batch(asked)
+    assert await pool.analyse(asked) == in_this_process(asked)
 
 
 async def test_a_little_text_starts_no_process(pool: AnalysisPool) -> None:
     before = children()
-    assert await pool.analyse(batch("York", sentences=1)) == analyse_batch(batch("York", sentences=1))
+    assert await pool.analyse(batch("York", sentences=1)) == in_this_process(batch("York", sentences=1))
     assert children() == before
 
 
@@ -67,8 +72,31 @@ async def test_a_process_that_is_killed_takes_no_document_along(pool: AnalysisPo
     asked = batch("York", "Ulm", "Bath")
     for pid in await running(pool):
         os.kill(pid, signal.SIGKILL)
-    assert await pool.analyse(asked) == analyse_batch(asked)
-    assert await pool.analyse(asked) == analyse_batch(asked), "by processes that were started again"
+    assert await pool.analyse(asked) == in_this_process(asked)
+    assert await pool.analyse(asked) == in_this_process(asked), "by processes that were started again"
+
+
+@pytest.mark.parametrize("kill", [False, True])
+async def test_batches_that_are_asked_for_at_once_each_get_their_own_answer(*, kill: bool) -> None:
+    pool = AnalysisPool(1)
+    (pid,) = await running(pool)
+    batches = [batch(f"York {number}", f"Ulm {number}", sentences=200) for number in range(6)]
+    answers = [asyncio.create_task(pool.analyse(asked)) for asked in batches]
+    await answers[0]
+    if kill:
+        os.kill(pid, signal.SIGKILL)
+    assert await asyncio.gather(*answers) == [in_this_process(asked) for asked in batches]
+    await pool.close()
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_given_to_nobody_else(pool: AnalysisPool) -> None:
+    await running(pool)
+    dropped = [asyncio.create_task(pool.analyse(batch("Bath", "Ulm", sentences=5_000))) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in dropped:
+        task.cancel()
+    asked = batch("York")
+    assert await pool.analyse(asked) == in_this_process(asked)
 
 
 async def test_nothing_is_imported_from_the_current_directory(
@@ -84,7 +112,7 @@ async def test_documents_whose_process_is_killed_again_and_again_are_analysed_al
     for _ in range(3):
         for pid in await running(pool) or children():
             os.kill(pid, signal.SIGKILL)
-        assert await pool.analyse(asked) == analyse_batch(asked)
+        assert await pool.analyse(asked) == in_this_process(asked)
 
 
 async def test_a_process_ends_with_the_one_that_started_it_even_in_the_middle_of_a_batch(tmp_path: Path) -> None:
@@ -128,7 +156,7 @@ async def test_a_process_that_hangs_is_replaced() -> None:
     (pid,) = await running(pool)
     os.kill(pid, signal.SIGSTOP)
     asked = batch("York", "Ulm")
-    assert await pool.analyse(asked) == analyse_batch(asked)
+    assert await pool.analyse(asked) == in_this_process(asked)
     assert pid not in children()
     await pool.close()
 
@@ -139,7 +167,7 @@ async def test_a_signal_to_all_processes_of_the_hub_leaves_them_at_work(pool: An
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGINT)
     asked = batch("York", "Ulm")
-    assert await pool.analyse(asked) == analyse_batch(asked)
+    assert await pool.analyse(asked) == in_this_process(asked)
     assert pids <= children()
 
 

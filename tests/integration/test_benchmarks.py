@@ -39,7 +39,7 @@ def test_a_quick_run_measures_every_figure_and_writes_them_as_a_list(tmp_path: P
         ("ingest on PostgreSQL (of the same on SQLite)", "postgres_ingest", 0.8),
         ("RabbitMQ, consumed, durable and acked (of a bare loop)", "rabbitmq_consumed", 0.15),
         ("SQS, received, durable and deleted (of a bare loop)", "sqs_consumed", 0.5),
-        ("two nodes that share a queue and a database (of one)", "nodes_consume", 1.4),
+        ("two nodes of one process that share a queue and a database (of one)", "nodes_consume", 1.4),
     ):
         assert promised.pop(name, None) == (None if f"skipped: {figure}" in done.stderr else floor)
     assert {floor for name, floor in promised.items() if "(at most)" not in name} == {0.12, 0.4}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from core.analysis import analyse, text_of
+from core.analysis import Source, analyse, text_of
 from core.model import Document, LogEntry, Metadata, NewChunk, Op, StoredChunk, StoredDocument
 from core.packing import named
 
@@ -31,13 +31,14 @@ class GraphLog:
     def put(self, document_id: str, content: str, metadata: Mapping[str, Any] | None = None) -> LogEntry:
         raw = {"document_id": document_id, "content": content, "metadata": metadata or {}}
         document = Document.parse(raw)
+        source = Source.of(document)
         held = self._hashes.get(document_id, {})
         created: list[NewChunk] = []
         ids: list[int] = []
         starts: list[int] = []
         hashes: dict[bytes, int] = {}
         start = 0
-        for ordinal, draft in enumerate(analyse(document, held.keys())):
+        for ordinal, draft in enumerate(analyse(source, held.keys())):
             id_ = held.get(draft.hash)
             if id_ is None or id_ in ids:
                 id_ = len(self.chunks) + 1
@@ -48,7 +49,7 @@ class GraphLog:
                     start=start,
                     text=draft.text,
                     sentences=draft.sentences,
-                    mentions=draft.mentions or next(iter(analyse(document)[ordinal : ordinal + 1])).mentions,
+                    mentions=draft.mentions or next(iter(analyse(source)[ordinal : ordinal + 1])).mentions,
                     relations=draft.relations,
                 )
                 self.chunks[id_] = chunk
@@ -58,7 +59,7 @@ class GraphLog:
             hashes[draft.hash] = id_
             start += len(draft.text)
         self._hashes[document_id] = hashes
-        self.texts[document_id] = text_of(document)
+        self.texts[document_id] = text_of(source)
         return self._open(document_id, Op.UPSERT, document.metadata, tuple(ids), tuple(starts), tuple(created))
 
     def access(self, document_id: str, access: tuple[str, ...] | None) -> LogEntry:

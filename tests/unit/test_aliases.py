@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.analysis import analyse
+from core.analysis import Source, analyse
 from core.analysis.aliases import Alias, aliases
-from core.model import ChunkDraft, Document
+from core.entities import ChunkDraft
+from core.model import Document
 
 FILLER = "Nothing of note was said on that day. " * 60
 
@@ -48,7 +49,7 @@ def test_a_title_names_its_person_by_surname_only_where_the_text_is_about_a_pers
 
 
 def chunks(text: str, **metadata: object) -> tuple[ChunkDraft, ...]:
-    return analyse(Document.parse({"document_id": "d", "content": text, "metadata": metadata}))
+    return analyse(Source.of(Document.parse({"document_id": "d", "content": text, "metadata": metadata})))
 
 
 def named(chunk: ChunkDraft, kind: str) -> list[tuple[str, str]]:

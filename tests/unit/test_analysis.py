@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.analysis import analyse, text_of, title_name
+from core.analysis import Source, analyse, text_of, title_name
 from core.analysis.sentences import sentence_starts
 from core.analysis.stems import stem_count, stems, words_of
-from core.model import ChunkDraft, Document, EntityType
+from core.entities import ChunkDraft, EntityType
+from core.model import Document
 from core.naming import entity, entity_id, normalise
 
 PIECES = [
@@ -35,8 +36,8 @@ texts = st.one_of(
 )
 
 
-def parse(content: str, **metadata: object) -> Document:
-    return Document.parse({"document_id": "d", "content": content, "metadata": metadata})
+def parse(content: str, **metadata: object) -> Source:
+    return Source.of(Document.parse({"document_id": "d", "content": content, "metadata": metadata}))
 
 
 def sentences_of(draft: ChunkDraft) -> list[str]:
@@ -81,9 +82,9 @@ def test_every_mention_lies_within_its_sentence(content: str) -> None:
 
 
 @given(texts)
-def test_analysis_is_a_function_of_the_document_alone_and_travels_between_processes(content: str) -> None:
-    document = parse(content, title="A Title")
-    assert analyse(pickle.loads(pickle.dumps(document))) == pickle.loads(pickle.dumps(analyse(document)))
+def test_analysis_is_a_function_of_its_source_alone_and_travels_between_processes(content: str) -> None:
+    source = parse(content, title="A Title")
+    assert analyse(pickle.loads(pickle.dumps(source))) == pickle.loads(pickle.dumps(analyse(source)))
 
 
 @given(texts, st.sampled_from(EntityType))
@@ -150,9 +151,9 @@ def test_a_blank_document_has_no_chunks(blank: str) -> None:
 
 
 def test_a_known_chunk_comes_without_mentions_and_the_others_as_ever() -> None:
-    document = parse("Ada Lovelace wrote notes. " * 200, title="Notes")
-    whole = analyse(document)
-    again = analyse(document, {whole[0].hash})
+    source = parse("Ada Lovelace wrote notes. " * 200, title="Notes")
+    whole = analyse(source)
+    again = analyse(source, {whole[0].hash})
     assert again[0].mentions == ()
     assert (again[0].hash, again[0].text, again[0].sentences) == (whole[0].hash, whole[0].text, whole[0].sentences)
     assert again[1:] == tuple(draft if draft.hash != whole[0].hash else again[0] for draft in whole[1:])
@@ -263,8 +264,8 @@ def test_html_is_read_as_a_reader_sees_it(source: str, text: str) -> None:
     )
 )
 def test_any_html_gives_text_that_chunks_partition(pieces: list[str]) -> None:
-    document = parse("".join(pieces), content_type="text/html")
-    assert "".join(draft.text for draft in analyse(document)) == text_of(document)
+    source = parse("".join(pieces), content_type="text/html")
+    assert "".join(draft.text for draft in analyse(source)) == text_of(source)
 
 
 HOSTILE = {
@@ -291,9 +292,9 @@ def test_hostile_text_is_analysed_in_linear_time(kind: str, content_type: str) -
     text = HOSTILE[kind]
 
     def seconds(part: str) -> float:
-        document = parse(part, content_type=content_type, title=part[:50].strip() or "t")
+        source = parse(part, content_type=content_type, title=part[:50].strip() or "t")
         started = time.thread_time()
-        analyse(document)
+        analyse(source)
         return time.thread_time() - started
 
     # Eight times the text may take eight times as long, and half as much again for chance; quadratic would be 64. Both
@@ -314,11 +315,5 @@ def test_a_title_of_spaces_and_brackets_is_read_in_linear_time() -> None:
 
 
 def test_a_character_reference_of_thousands_of_digits_is_a_replacement_character() -> None:
-    document = Document.parse(
-        {
-            "document_id": "a",
-            "content": f"<p>one &#{'9' * 5000}; two &#x{'f' * 5000} three &#233;",
-            "metadata": {"content_type": "text/html"},
-        }
-    )
-    assert "".join(draft.text for draft in analyse(document)) == "one \ufffd two \ufffd three é"
+    source = parse(f"<p>one &#{'9' * 5000}; two &#x{'f' * 5000} three &#233;", content_type="text/html")
+    assert "".join(draft.text for draft in analyse(source)) == "one \ufffd two \ufffd three é"

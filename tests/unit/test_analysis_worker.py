@@ -6,10 +6,10 @@ import io
 
 import pytest
 
+from core.analysis.source import Source
 from core.analysis.worker import LENGTH_BYTES, READY, request, serve
-from core.model import Document
 
-ASKED = request([(Document.parse({"document_id": "york", "content": "York lies on the Ouse."}), frozenset())])
+ASKED = request([(Source("York lies on the Ouse."), frozenset())])
 FRAME = len(ASKED).to_bytes(LENGTH_BYTES, "big") + ASKED
 
 

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.analysis import analyse
+from core.analysis import Source, analyse
 from core.completion import Completion, Usage
 from core.enrichment import MOST_ENTITIES, Extraction, enriched, key_of, standing
+from core.entities import PackedChunk
 from core.errors import ModelAnswerInvalid
 from core.extraction.asking import extraction_of, prompt_of
-from core.model import Document, PackedChunk
 from core.packing import packed, unpack_mentions, unpack_pairs, unpack_relations
 
 TEXT = "The valve of the pump was made by Acme. It serves the kiln in Ulm. Acme bought the kiln."
 
 
 def chunk_of(text: str) -> PackedChunk:
-    [draft] = analyse(Document(document_id="d", content=text))
+    [draft] = analyse(Source(text))
     return packed(draft)
 
 

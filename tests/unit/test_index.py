@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from core.answering.filters import parse_filters
+from core.entities import EntityType
 from core.errors import InvalidQuery, NotFound, StoreCorrupt
 from core.index import Index, Question, Ranking
-from core.model import EVERYONE, OPERATOR, EntityType, LogEntry, Viewer
+from core.model import EVERYONE, OPERATOR, LogEntry, Viewer
 from core.naming import entity_id
 from tests.unit.graph_log import GraphLog
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.entities import EntityType
 from core.errors import NotFound
 from core.index import Index, Step
-from core.model import EVERYONE, OPERATOR, EntityType, Viewer
+from core.model import EVERYONE, OPERATOR, Viewer
 from core.naming import entity_id
 from tests.unit.graph_log import GraphLog
 

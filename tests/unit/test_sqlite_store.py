@@ -11,8 +11,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from core.entities import EntityType, Mention, Naming, Relation
 from core.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreTooNew, StoreUnavailable
-from core.model import EntityType, Mention, Naming, Relation
 from core.naming import entity
 from core.store.base import AuditRecord, ChangeSet
 from core.store.schema import migrations

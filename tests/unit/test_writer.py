@@ -8,19 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from core.entities import ChunkDraft, PackedChunk
 from core.errors import QueueFull, StoreError, StoreFull, StoreUnavailable
-from core.model import (
-    AccessChanged,
-    Change,
-    ChunkDraft,
-    Delete,
-    Document,
-    Failure,
-    PackedChunk,
-    ProcessResult,
-    Status,
-    Upsert,
-)
+from core.model import AccessChanged, Change, Delete, Document, Failure, ProcessResult, Status, Upsert
 from core.packing import packed
 from core.store.base import AuditRecord, ChangeSet
 from core.store.sqlite import SqliteStore

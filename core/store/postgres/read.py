@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from core.entities import Mention, Relation
 from core.errors import VersionUnavailable
-from core.model import LogEntry, Mention, NewChunk, Relation, StoredChunk, StoredDocument
+from core.model import LogEntry, NewChunk, StoredChunk, StoredDocument
 from core.packing import unpack_mentions, unpack_relations
 from core.store import rows
 from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, JournalSize, StoredAuditRecord

@@ -44,7 +44,7 @@ class Connection:
 
     async def open(self) -> None:
         with translated(self.path):
-            self._db = await apsw.Connection.as_async(self.path, statementcachesize=200)
+            self._db = await apsw.Connection.as_async(self.path, statementcachesize=400)
             await self._db.async_run(_configure, self._db)
 
     async def close(self) -> None:

@@ -9,8 +9,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
+from core.entities import Mention, Relation
 from core.errors import StoreUnavailable
-from core.model import LogEntry, Mention, Relation, StoredChunk, StoredDocument
+from core.model import LogEntry, StoredChunk, StoredDocument
 from core.store import rows
 from core.store.base import (
     Attempt,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -21,8 +21,8 @@ from core.store.group import (
 from core.store.sqlite.connection import transaction
 from core.store.sqlite.rows import as_list, select
 
-ROWS_AT_ONCE = (100, 10, 1)
-"""Sizes of multi-row inserts: few, so that their statements stay prepared."""
+ROWS_AT_ONCE = 64
+"""The most rows that one statement inserts: there is a prepared statement for each number of them."""
 DOCUMENT = "documents (v_from, document_id, content_hash, metadata, origin, chunk_ids, chunk_starts)"
 DELIVERY = "deliveries (id, endpoint, event, subject, payload, target, created_at, next_attempt_at)"
 REPLAY = (
@@ -122,21 +122,14 @@ class _GroupWriter:
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
         """Insert many rows a statement. Each statement lets go of the interpreter's lock, and then waits for it behind
         all other threads: that costs more than its rows do."""
-        for size, some in _portions(rows) if rows else ():
-            row = f"({', '.join('?' * len(some[0]))})"
-            statement = f"INSERT INTO {table} VALUES {', '.join([row] * size)} {conflict}"
-            together = [some[at : at + size] for at in range(0, len(some), size)]
-            self._db.executemany(statement, [tuple(chain.from_iterable(several)) for several in together])
-
-
-def _portions(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Sequence[tuple[Any, ...]]]]:
-    """All rows, in portions that are multiples of a size."""
-    start = 0
-    for size in ROWS_AT_ONCE:
-        end = len(rows) - (len(rows) - start) % size
-        if end > start:
-            yield size, rows[start:end]
-        start = end
+        whole = len(rows) - len(rows) % ROWS_AT_ONCE
+        for some in (rows[:whole], rows[whole:]):
+            if some:
+                size = min(len(some), ROWS_AT_ONCE)
+                row = f"({', '.join('?' * len(some[0]))})"
+                statement = f"INSERT INTO {table} VALUES {', '.join([row] * size)} {conflict}"
+                together = [some[at : at + size] for at in range(0, len(some), size)]
+                self._db.executemany(statement, [tuple(chain.from_iterable(several)) for several in together])
 
 
 def collect(db: apsw.Connection, before: int) -> int:
