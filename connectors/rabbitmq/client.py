@@ -51,8 +51,8 @@ class Broker:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[AbstractConnection]:
-        """A connection for as long as the block takes. Raises NotReady, AuthFailed."""
-        connection = await self.connect()
+        """A connection to receive on, for as long as the block takes. Raises NotReady, AuthFailed."""
+        connection = await self.connect(bodies_only=True)
         try:
             yield connection
         finally:
@@ -68,13 +68,17 @@ class Broker:
         except (NotReady, AuthFailed) as error:
             return Health(ok=False, detail=error.message)
 
-    async def connect(self) -> AbstractConnection:
-        """Raises NotReady, AuthFailed."""
+    async def connect(self, *, bodies_only: bool = False) -> AbstractConnection:
+        """With `bodies_only`, messages come without their properties. Raises NotReady, AuthFailed."""
         await asyncio.to_thread(import_module, "aio_pika")  # takes the time of a few commits, once
         from aio_pika import Connection
         from yarl import URL
 
+        from connectors.rabbitmq.transport import BodiesOnly
+
         connection = Connection(URL(self._url, encoded=True))
+        if bodies_only:
+            connection.kwargs["transport_factory"] = BodiesOnly()
         try:
             with self.told():
                 async with asyncio.timeout(ANSWER_SECONDS):
@@ -99,7 +103,7 @@ class Broker:
         except RuntimeError:  # so it is told on a channel or a connection that has been closed meanwhile
             raise NotReady(f"{self.address}: the connection was lost") from None
         except CONNECTION_EXCEPTIONS as error:
-            raise NotReady(f"{self.address}: {str(error) or type(error).__name__}") from None
+            raise NotReady(f"{self.address}: {_words(error)}") from None
 
 
 class Consumer:
@@ -229,6 +233,13 @@ class Publisher:
     async def aclose(self) -> None:
         if self._connection is not None:
             await close(self._connection)
+
+
+def _words(error: BaseException) -> str:
+    # aiormq drops what the broker says when it closes a connection in place of opening its vhost.
+    if "Connection.OpenOk" in str(error):
+        return "the broker does not open the vhost: see that it is there, and that the user may enter it"
+    return str(error) or type(error).__name__
 
 
 async def close(connection: AbstractConnection) -> None:

@@ -84,15 +84,16 @@ class Queue:
             VisibilityTimeout=visibility,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
         )
-        return [
-            Message(each["Body"], each["ReceiptHandle"], int(each["Attributes"]["ApproximateReceiveCount"]))
-            for each in answer.get("Messages", ())
-        ]
+        with self._told():
+            return [
+                Message(each["Body"], each["ReceiptHandle"], int(each["Attributes"]["ApproximateReceiveCount"]))
+                for each in answer.get("Messages", ())
+            ]
 
     async def delete(self, messages: Sequence[Message]) -> Refusals:
         """At most ten."""
         entries = [{"Id": str(at), "ReceiptHandle": each.receipt} for at, each in enumerate(messages)]
-        return _refusals(await self._call("delete_message_batch", Entries=entries))
+        return await self._batch("delete_message_batch", entries)
 
     async def hide(self, messages: Sequence[Message], seconds: int) -> Refusals:
         """From others, so long from now on; at most ten."""
@@ -100,7 +101,7 @@ class Queue:
             {"Id": str(at), "ReceiptHandle": each.receipt, "VisibilityTimeout": seconds}
             for at, each in enumerate(messages)
         ]
-        return _refusals(await self._call("change_message_visibility_batch", Entries=entries))
+        return await self._batch("change_message_visibility_batch", entries)
 
     async def send(self, messages: Sequence[Outgoing]) -> Sequence[Outcome]:
         """As many as there are, in calls that fit SQS's limits; what became of each. Never raises for what SQS does."""
@@ -147,13 +148,28 @@ class Queue:
             if self.is_fifo:
                 entry |= {"MessageGroupId": message.group, "MessageDeduplicationId": message.id}
             entries.append(entry)
-        return _refusals(await self._call("send_message_batch", Entries=entries))
+        return await self._batch("send_message_batch", entries)
+
+    async def _batch(self, name: str, entries: Sequence[Mapping[str, Any]]) -> Refusals:
+        """Only what the answer says was done counts as done. The entries' ids are their positions."""
+        answer = await self._call(name, Entries=entries)
+        with self._told():
+            done = {each["Id"] for each in answer.get("Successful", ())}
+            failed = {
+                each["Id"]: Refusal(f"{each.get('Code')}: {each.get('Message', '')}", bool(each.get("SenderFault")))
+                for each in answer.get("Failed", ())
+            }
+        untold = Refusal("the answer does not name it", ours=False)
+        return {at: failed.get(str(at), untold) for at in range(len(entries)) if str(at) not in done}
 
     async def _call(self, name: str, **arguments: Any) -> Mapping[str, Any]:
         client = await self._opened()
         with self._told():
             async with asyncio.timeout(CALL_SECONDS + (POLL_SECONDS if name == "receive_message" else 0)):
                 answer: Mapping[str, Any] = await getattr(client, name)(QueueUrl=self.url, **arguments)
+            kind = answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "")
+            if "json" not in kind:  # such as the page of a proxy: botocore reads nothing from it, without a word
+                raise ValueError(kind)
         return answer
 
     async def _opened(self) -> Any:
@@ -195,6 +211,7 @@ class Queue:
             NoCredentialsError,
             PartialCredentialsError,
         )
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
@@ -213,6 +230,9 @@ class Queue:
             raise NotReady(f"{self.url} does not answer within {CALL_SECONDS:g} s") from None
         except (BotoCoreError, OSError) as error:
             raise NotReady(f"{self.url}: {error}") from None
+        except (ResponseParserError, AttributeError, LookupError, TypeError, ValueError):
+            # botocore looks at no types: garbage trips it anywhere in its parser, or us behind it.
+            raise NotReady(f"{self.url}: what it answers is no answer of SQS") from None
 
 
 def _session() -> Any:
@@ -226,13 +246,6 @@ def _session() -> Any:
     for part in ("service-2", "endpoint-rule-set-1"):
         loader.load_service_model("sqs", part)
     return session
-
-
-def _refusals(answer: Mapping[str, Any]) -> Refusals:
-    return {
-        int(each["Id"]): Refusal(f"{each.get('Code')}: {each.get('Message', '')}", bool(each.get("SenderFault")))
-        for each in answer.get("Failed", ())
-    }
 
 
 def _batches(messages: Sequence[Outgoing], outcomes: dict[int, Outcome]) -> Iterator[list[int]]:

@@ -38,13 +38,13 @@ class Receiver:
         """By receipt: what was received and is not settled, and since when it is hidden."""
         self._arrived: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=BATCH * config.receivers)
         self._leaving: asyncio.Queue[Leaving] = asyncio.Queue()
-        self._failure: ConnectorError | None = None
+        self._failure: Exception | None = None
 
     async def messages(self) -> AsyncGenerator[Message, None]:
         """Until closed; what is not settled by then is there for others at once. Raises NotReady, AuthFailed."""
         receivers = [self._receive() for _ in range(self._config.receivers)]
         deleters = [self._delete_all() for _ in range(DELETERS)]
-        work = [asyncio.create_task(each) for each in (*map(self._guarded, receivers), self._hide_all(), *deleters)]
+        work = [asyncio.create_task(self._guarded(each)) for each in (*receivers, self._hide_all(), *deleters)]
         try:
             while True:
                 message = await self._arrived.get()
@@ -78,11 +78,11 @@ class Receiver:
                 self._held[message.receipt] = (message, loop.time())
                 await self._arrived.put(message)
 
-    async def _guarded(self, receiving: Coroutine[Any, Any, None]) -> None:
-        """Whoever waits for messages hears why no more come."""
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Whoever waits for messages hears what ended any of the work: without all of it they come no more."""
         try:
-            await receiving
-        except ConnectorError as error:
+            await work
+        except Exception as error:  # noqa: BLE001  # `messages` raises it
             self._failure = self._failure or error
             if self._arrived.empty():
                 self._arrived.put_nowait(None)

@@ -32,6 +32,8 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 20.0
 FIRST_REST_SECONDS = 5.0
 LONGEST_REST_SECONDS = 60.0
+MOST_CHARS = 128
+"""In a token. Whoever reads an answer takes its time by what was asked for."""
 END = "end_turn"
 NOTHING = Usage(0, 0)
 
@@ -154,6 +156,8 @@ class BedrockClient:
             usage = self._spend(call, said, said.text)
             if not said.text.strip():
                 raise ModelAnswerInvalid(f"the answer holds no text ({said.stop_reason or 'no reason is given'})")
+            if len(said.text) > max_tokens * MOST_CHARS:
+                raise ModelAnswerInvalid(f"the answer has {len(said.text):,} characters, more than was asked for")
             return Completion(said.text, said.stop_reason or END, usage)
 
     async def stream_model(

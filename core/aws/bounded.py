@@ -18,7 +18,8 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 
 class BoundedSession(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore is not typed
-    """Raises ModelAnswerInvalid for an answer longer than `MAX_ANSWER_BYTES`. Streams are bounded by who reads them."""
+    """Raises ModelAnswerInvalid for an answer longer than `MAX_ANSWER_BYTES`. Who reads a stream bounds it, but
+    for one without a body, in which aiobotocore looks for events for ever, holding up the loop."""
 
     async def send(self, request: Any) -> Any:
         streams, request.stream_output = request.stream_output, True
@@ -26,6 +27,9 @@ class BoundedSession(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore is no
         if not streams or response.status_code >= 300:
             # Where botocore keeps an answer that was read already.
             response._content = await _read(response.raw, request)
+        elif response.raw.content.at_eof():
+            response.raw.close()
+            raise ModelAnswerInvalid("the answer is empty")
         return response
 
 

@@ -68,6 +68,23 @@ class Transport(AiohttpTransport):  # type: ignore[misc]  # gremlinpython is not
             await self._client_session.close()
             raise
 
+    def close(self) -> None:
+        """In `CLOSE_SECONDS` at most, also while the server goes on sending, for which aiohttp would wait."""
+        if not self._loop.is_closed():
+            with suppress(asyncio.CancelledError):  # aborted meanwhile
+                self._loop.run_until_complete(self._shut())
+            self._loop.close()
+
+    async def _shut(self) -> None:
+        try:
+            if self._websocket is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await self._websocket.close()
+        finally:
+            if self._client_session is not None:
+                await self._client_session.close()
+
     def abort(self) -> None:
         """From another thread: whatever is under way ends with CancelledError, and nothing begins any more.
 
@@ -127,15 +144,15 @@ class Connection:
             self._protocol.write(request_id, message)
             while self._protocol.data_received(self._read(deadline), results) == PARTIAL_CONTENT:
                 pass
+            found: list[Any] = []
+            while not answer.empty():
+                found += answer.get_nowait()
+            return [each for traverser in found for each in [traverser.object] * traverser.bulk]
         except GremlinServerError as error:
             raise _refused(error) from error
         except (Exception, asyncio.CancelledError) as error:
             # A peer that is no Gremlin server fails anywhere in the driver, with whatever it trips over.
             raise _unavailable(self._url, error) from error
-        found: list[Any] = []
-        while not answer.empty():
-            found += answer.get_nowait()
-        return [each for traverser in found for each in [traverser.object] * traverser.bulk]
 
     def _read(self, deadline: float) -> bytes:
         if time.monotonic() > deadline:

@@ -36,6 +36,8 @@ from core.errors import (
 
 SERVICE = "bedrock-runtime"
 CONNECT_SECONDS = 5.0
+MOST_TOKENS = 100_000_000
+"""Of one call: what is counted beyond is no count."""
 Keys = tuple[str | None, str | None, str | None]
 """Access key id, secret access key, session token."""
 
@@ -113,22 +115,18 @@ class Wire:
     async def converse(self, asked: Asked) -> Piece:
         async with _errors():
             answer = await self._client.converse(modelId=self._model_id, **_conversation(asked))
-        content = answer.get("output", {}).get("message", {}).get("content", [])
-        usage = answer.get("usage", {})
-        return Piece(
-            "".join(block.get("text", "") for block in content),
-            answer.get("stopReason"),
-            usage.get("inputTokens"),
-            usage.get("outputTokens"),
-        )
+            content = answer.get("output", {}).get("message", {}).get("content", [])
+            usage = answer.get("usage", {})
+            text = "".join(block.get("text", "") for block in content)
+            return _sound(Piece(text, answer.get("stopReason"), usage.get("inputTokens"), usage.get("outputTokens")))
 
     async def invoke(self, asked: Asked) -> Piece:
         async with _errors():
             answer = await self._client.invoke_model(modelId=self._model_id, **self._invocation(asked))
             said = self._form.read(_parsed(await _body(answer["body"])))
             headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
-        counted = Piece("", None, _header_count(headers, "input"), _header_count(headers, "output"))
-        return counted.followed_by(said)
+            counted = Piece("", None, _header_count(headers, "input"), _header_count(headers, "output"))
+            return _sound(counted.followed_by(said))
 
     # -- streams
 
@@ -139,13 +137,13 @@ class Wire:
             stopped = False
             async for event in _events(answer["stream"]):
                 if "contentBlockDelta" in event:
-                    yield Piece(event["contentBlockDelta"].get("delta", {}).get("text", ""))
+                    yield _sound(Piece(event["contentBlockDelta"].get("delta", {}).get("text", "")))
                 elif "messageStop" in event:
                     stopped = True
-                    yield Piece("", event["messageStop"].get("stopReason"))
+                    yield _sound(Piece("", event["messageStop"].get("stopReason")))
                 elif "metadata" in event:
                     usage = event["metadata"].get("usage", {})
-                    yield Piece("", None, usage.get("inputTokens"), usage.get("outputTokens"))
+                    yield _sound(Piece("", None, usage.get("inputTokens"), usage.get("outputTokens")))
             if not stopped:
                 raise _broken_off()
 
@@ -159,7 +157,7 @@ class Wire:
             async for event in _events(answer["body"]):
                 said = self._form.read(_parsed(event.get("chunk", {}).get("bytes", b"")))
                 stopped = stopped or said.stop_reason is not None
-                yield said
+                yield _sound(said)
             if not stopped:
                 raise _broken_off()
 
@@ -223,6 +221,17 @@ def _parsed(body: bytes) -> Mapping[str, Any]:
     return answer
 
 
+def _sound(piece: Piece) -> Piece:
+    """The piece itself. Raises TypeError, ValueError for one whose fields are not what they are declared to be: nobody
+    between the wire and here looks."""
+    if not isinstance(piece.text, str) or not isinstance(piece.stop_reason, str | None):
+        raise TypeError
+    for count in (piece.input_tokens, piece.output_tokens):
+        if count is not None and not 0 <= int(count) <= MOST_TOKENS:
+            raise ValueError
+    return piece
+
+
 def _header_count(headers: Mapping[str, str], kind: str) -> int | None:
     value = headers.get(f"x-amzn-bedrock-{kind}-token-count", "")
     return int(value) if value.isascii() and value.isdigit() else None
@@ -250,17 +259,17 @@ async def _errors() -> AsyncIterator[None]:
         raise ModelUnavailable(f"{type(error).__name__}: {_short(error)}", retry_after=0.0) from error
     except BotoCoreError as error:
         raise ModelError(_short(error)) from error
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         # botocore looks at no types: garbage trips it anywhere in its parser.
         raise ModelAnswerInvalid(f"what it answers is no answer of Bedrock: {type(error).__name__}") from error
 
 
 def _refused(error: ClientError) -> ModelError:
     said = error.response.get("Error", {})
-    code = str(said.get("Code") or "")
+    code = _printable(said.get("Code") or "")
     # In a stream the same code begins with a small letter.
     kind = (code[:1].upper() + code[1:]).removesuffix("Exception")
-    message = " ".join(str(said.get("Message") or "").split())[:300]
+    message = _printable(said.get("Message") or "")
     text = f"{code}: {message}" if message else code
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if kind in _THROTTLED or status == 429:
@@ -279,4 +288,9 @@ def _retry_after(error: ClientError) -> float:
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    return _printable(error)
+
+
+def _printable(said: object) -> str:
+    """What JSON may say, and no record can hold: a lone surrogate."""
+    return " ".join(str(said).split())[:300].encode(errors="backslashreplace").decode()

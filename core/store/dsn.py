@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from core.errors import StoreError
 
@@ -20,7 +20,7 @@ def shown(url: str) -> str:
     if not is_postgres(url):
         return url
     try:
-        parts = urlsplit(url)
+        parts = _split(url)
         user, at, hosts = parts.netloc.rpartition("@")
         query = [(key, value) for key, value in parse_qsl(parts.query) if key.lower() not in SECRETS]
         netloc = f"{user.partition(':')[0]}{at}{hosts}"
@@ -32,11 +32,14 @@ def shown(url: str) -> str:
 def check(url: str) -> str:
     """The URL as it is. Raises StoreError when it names no host or database."""
     try:
-        parts = urlsplit(url)
+        parts = _split(url)
     except ValueError:
         parts = None
     if parts is None or parts.scheme not in SCHEMES or not url.startswith(f"{parts.scheme}://"):
-        raise StoreError("the store's URL cannot be read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        raise StoreError(
+            "the store's URL cannot be read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE,"
+            " and in user and password %40 for @, %2F for /, %3F for ? and %23 for #"
+        )
     if not parts.path.strip("/"):
         raise StoreError(f"{shown(url)} names no database; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     for host in parts.netloc.rpartition("@")[2].split(","):
@@ -44,3 +47,11 @@ def check(url: str) -> str:
         if port and not (port.isdecimal() and 0 < int(port) < 65536):
             raise StoreError(f"{shown(url)}: {port[:20]!r} is no port")
     return url
+
+
+def _split(url: str) -> SplitResult:
+    """Raises ValueError, also where a password ends the host's part early: what is left of it would pass for a path."""
+    parts = urlsplit(url)
+    if parts.fragment or "@" in parts.path + parts.query:
+        raise ValueError("holds a character that has to be escaped")
+    return parts

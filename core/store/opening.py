@@ -22,7 +22,7 @@ def store_of(url: str) -> SqliteStore | PostgresStore:
         return SqliteStore(url)
     if is_postgres(url):
         return _postgres(url)
-    named = "a URL" if "@" in url else repr(url)  # it may hold a password
+    named = "this" if {"@", "="} & set(url) else repr(url)  # it may hold a password
     raise StoreError(f"{named} is not a store; write {FORMS}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from core.errors import InvalidDocument, NotReady
+from core.errors import ConfigError, InvalidDocument, NotReady
 from core.model import Document
 from hub.cli.intake import Defaults, Files, count_documents, progress_of, records_of
 from hub.cli.output import warn
@@ -88,10 +88,9 @@ async def feed(url: str, files: Files, defaults: Defaults, max_content_bytes: in
 
     Raises ConfigError, PluginError for a URL that cannot be used, NotReady when the queue takes no more.
     """
-    spec = Plugins().feeding(url.partition(":")[0])
     with progress_of(files) as progress:
         task = progress.add_task("documents", total=count_documents(files) if progress.live.is_started else None)
-        async with Network() as network, aclosing(spec.feeds[url.partition(":")[0]](url, _context(network))) as queue:
+        async with Network() as network, aclosing(_queue(url, _context(network))) as queue:
             feeding = Feeding(queue)
             async with aclosing(records_of(files, defaults, max_content_bytes)) as records:
                 async for record in records:
@@ -107,6 +106,15 @@ async def feed(url: str, files: Files, defaults: Defaults, max_content_bytes: in
                     progress.update(task, completed=feeding.published + feeding.rejected)
             await feeding.flush()
     return feeding.as_json()
+
+
+def _queue(url: str, context: Context) -> Feeds:
+    scheme = url.partition(":")[0]
+    spec = Plugins().feeding(scheme)
+    try:
+        return spec.feeds[scheme](url, context)
+    except ValueError:  # its text may repeat a password
+        raise ConfigError("is no URL of a queue: it cannot be taken apart", where="--to") from None
 
 
 def _context(network: Network) -> Context:

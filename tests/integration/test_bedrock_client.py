@@ -365,6 +365,54 @@ async def test_garbage_is_an_error_that_is_not_tried_again(answer: Any) -> None:
     assert len(server.requests) == 1
 
 
+def converses(**fields: Any) -> Any:
+    """A whole answer, but for these fields."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({**converse_body("Red."), **fields})
+
+    return answer
+
+
+async def deep(_: web.Request) -> web.StreamResponse:
+    return web.Response(text='{"output":' * 50_000, content_type="application/json")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(converses(output={"message": {"content": [{"text": 7}]}}), id="a text that is none"),
+        pytest.param(converses(stopReason={"why": "so"}), id="a reason that is none"),
+        pytest.param(converses(usage={"inputTokens": 10**400}), id="more tokens than can be counted"),
+        pytest.param(converses(usage={"inputTokens": -1}), id="fewer tokens than none"),
+        pytest.param(says("red " * 100_000), id="longer than was asked for"),
+        pytest.param(deep, id="nested too deep"),
+    ],
+)
+async def test_a_field_that_is_not_what_it_is_declared_to_be_is_garbage(answer: Any) -> None:
+    async with scripted(answer) as server, client(server.url, clock=FakeClock()) as bedrock:
+        with pytest.raises(ModelAnswerInvalid):
+            await bedrock.invoke_model("What is red?")
+        assert bedrock.spending.cost >= 0
+
+
+@pytest.mark.parametrize("api", ["converse", "invoke"])
+async def test_a_stream_without_a_body_is_an_error(api: Any) -> None:
+    async def empty(_: web.Request) -> web.StreamResponse:
+        return web.Response()
+
+    async with scripted(empty) as server, client(server.url, api=api, clock=FakeClock()) as bedrock:
+        with pytest.raises(ModelAnswerInvalid, match="the answer is empty"):
+            await anext(bedrock.stream_model("What is red?"))
+
+
+async def test_what_a_refusal_says_can_be_kept_on_record() -> None:
+    answer = fails(400, "ValidationException", "bad \ud800")
+    async with scripted(answer) as server, client(server.url) as bedrock:
+        with pytest.raises(ModelError, match=r"bad \\ud800$"):
+            await bedrock.invoke_model("What is red?")
+
+
 @pytest.mark.parametrize("answer", [garbled, other_fields, no_object])
 async def test_garbage_over_invoke_model_is_an_error_too(answer: Any) -> None:
     async with scripted(answer) as server, client(server.url, api="invoke", clock=FakeClock()) as bedrock:

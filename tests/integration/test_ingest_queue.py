@@ -107,7 +107,9 @@ async def test_what_cannot_be_fed_is_told_in_one_sentence(tmp_path: Path) -> Non
         told = {
             f"amqp://{broker.at}?queue=test-no-such-queue": (1, "no queue takes it"),
             f"amqp://guest:wrong-one@{broker.at}?queue=x": (1, "ACCESS_REFUSED"),
+            f"amqp://{broker.at}/no-such-vhost?queue=x": (1, "the broker does not open the vhost"),
             f"amqp://{broker.at}": (2, "must say ?queue=NAME"),
+            "amqp://guest:wrong-one@[::1?queue=x": (2, "is no URL of a queue"),
             "kafka://broker/topic": (2, "'kafka' is no scheme of a queue; there are amqp, amqps, sqs"),
             "sqs://nowhere": (2, "must be sqs://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE"),
         }

@@ -44,7 +44,12 @@ async def store(url: str) -> AsyncIterator[PostgresStore]:
         ("postgresql://[h/aime", "cannot be read"),
         ("postgresql://h:99999/aime", "'99999' is no port"),
         ("postgresql://aime:hunter2@h:5432,i:x/aime", "'x' is no port"),
-        ("mysql://root:hunter2@h/aime", "a URL is not a store; write sqlite:PATH"),
+        ("mysql://root:hunter2@h/aime", "this is not a store; write sqlite:PATH"),
+        ("host=h dbname=aime password=hunter2", "this is not a store; write sqlite:PATH"),
+        ("postgresql://aime:hunter2#x@h/aime", "cannot be read.* %23 for #"),
+        ("postgresql://aime:hunter2?x@h/aime", "cannot be read.* %3F for ?"),
+        ("postgresql://aime:hunter2/x@h/aime", "cannot be read.* %2F for /"),
+        ("postgresql://aime:x@y/hunter2@h/aime", "cannot be read.* %40 for @"),
     ],
 )
 async def test_a_url_that_is_none_of_a_store_is_refused(url: str, says: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from importlib.metadata import EntryPoint
@@ -154,6 +155,34 @@ async def test_a_message_of_50_mb_is_not_read_goes_to_the_dead_letters_and_holds
         trail = await running_.service.store.audit(action="document.rejected")
         assert "the cap is 16,777,216 (consume.max_bytes)" in str(trail[0].record.detail)
     assert (await broker.take(dead)).body == huge
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        pytest.param(struct.pack(">HQ", 1 << 6, 1_700_000_000 * 10**9), id="a timestamp in nanoseconds"),
+        pytest.param(struct.pack(">HB", 1 << 5, 4) + "größ".encode("latin-1"), id="a type that is no UTF-8"),
+        pytest.param(struct.pack(">HIB", 1 << 13, 3, 1) + b"\xf6V", id="a header's name that is no UTF-8"),
+    ],
+)
+async def test_properties_that_no_client_can_read_hold_up_nobody(
+    broker: Wires, hub: Running, properties: bytes
+) -> None:
+    from pamqp.commands import Basic
+
+    class Strange(Basic.Properties):
+        def marshal(self) -> bytes:
+            return properties
+
+    queue = await broker.queue()
+    wire = await broker.channel.get_underlay_channel()
+    await wire.basic_publish(body("strange"), routing_key=queue, properties=Strange())
+    await broker.publish(queue, body("good"))
+    async with hub(table("in", broker.at, consume__queue=queue)) as running_:
+        await until(lambda: running_.instances["in"].status.documents.processed == 2)
+        assert set(await stored(running_.service)) == {"strange", "good"}
+        assert await audited(running_.service, "connector.failed") == []
+    assert await broker.waiting(queue) == 0
 
 
 async def test_a_queue_that_is_not_there_is_named_and_taken_up_once_it_is(broker: Wires, hub: Running) -> None:

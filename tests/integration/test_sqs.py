@@ -214,6 +214,36 @@ async def test_throttling_is_waited_out(service: Sqs, hub: Running) -> None:
         assert await audited(running_.service, "connector.failed") == [], "a limit is no outage"
 
 
+def garbage(body: str, content_type: str = "application/x-amz-json-1.0") -> Callable[[], web.Response]:
+    return lambda: web.Response(text=body, content_type=content_type)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        garbage("<html>Log in first</html>", "text/html"),
+        garbage("[]"),
+        garbage('{"Messages": [7]}'),
+        garbage('{"Messages": [{"Body": "{}", "ReceiptHandle": "r"}]}'),
+    ],
+    ids=["the page of a proxy", "a list", "messages that are none", "a message without its count"],
+)
+async def test_a_service_that_answers_garbage_is_an_outage_and_comes_back(
+    service: Sqs, hub: Running, answer: Callable[[], web.Response]
+) -> None:
+    url = await service.queue()
+    await service.send(url, body("a"))
+    answers = [answer() for _ in range(2)]  # one for each receiver
+
+    def fault(action: str, _: dict[str, Any]) -> web.Response | None:
+        return answers.pop() if action == "ReceiveMessage" and answers else None
+
+    async with faulty(service.at, fault) as line, hub(table("in", line, consume__queue_url=url)) as running_:
+        status = running_.instances["in"].status
+        await until(lambda: status.documents.processed == 1)
+        assert "what it answers is no answer of SQS" in str(status.last_error)
+
+
 async def test_a_queue_that_is_not_there_is_named_and_taken_up_once_it_is(service: Sqs, hub: Running) -> None:
     url = await service.queue()
     await service.client.delete_queue(QueueUrl=url)
@@ -277,6 +307,27 @@ async def test_each_entry_of_a_batch_has_an_outcome_of_its_own(service: Sqs) -> 
     assert [outcome.error is None for outcome in outcomes] == [True, True, False, True, True, False, True]
     assert outcomes[2] == Outcome("InternalError: not this time", status=500)
     assert (await service.count(url))[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (garbage("<html>Log in first</html>", "text/html"), "what it answers is no answer of SQS"),
+        (garbage("{}"), "the answer does not name it"),
+    ],
+)
+async def test_a_notification_that_the_service_does_not_confirm_is_not_sent(
+    service: Sqs, answer: Callable[[], web.Response], error: str
+) -> None:
+    url = await service.queue()
+    settings = config(service.at, notify={"queue_url": url})
+    async with faulty(service.at, lambda *_: answer()) as line:
+        there = create(settings.model_copy(update={"endpoint_url": line}), context())
+        assert isinstance(there, Outbound)
+        [outcome] = await there.notify([notification(1)])
+        await there.aclose()
+    assert error in str(outcome.error)
+    assert not outcome.permanent
 
 
 async def test_a_notification_over_1_mib_is_refused_by_name_and_its_neighbours_go_on(service: Sqs) -> None:
