@@ -127,9 +127,9 @@ class EmbeddingTable:
         pieces: dict[str, int] = self._tokenizer.get_vocab()
         words = sorted(piece[1:] for piece in pieces if len(piece) > 3 and piece[0] == "▁" and piece[1:].isalpha())
         words = [word for word in words if word == word.lower()]
-        tokens, starts = self.tokenise(words)
-        whole = np.flatnonzero(np.diff(starts, append=len(tokens)) == 1)
-        return [words[at] for at in whole.tolist()], self._rows[tokens[starts[whole]]]
+        tokens = np.array([pieces[f"▁{word}"] for word in words], np.int32)
+        self._fill(tokens)
+        return words, self._rows[tokens]
 
     def _fill(self, tokens: npt.NDArray[np.int32]) -> None:
         _, filled = self._marks
