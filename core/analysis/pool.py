@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
+from math import inf
 from typing import Final
 
 import structlog
@@ -35,6 +36,10 @@ DEFAULT_WORKERS: Final = 1
 
 class ProcessEnded(Exception):
     """An analysis process ended before it answered."""
+
+
+class NoProcess(ProcessEnded):
+    """There is none that could be asked."""
 
 
 class AnalysisPool:
@@ -82,14 +87,13 @@ class AnalysisPool:
         return [await self._run_alone(worker, task) for task in part]
 
     async def _run_alone(self, worker: Worker, task: Task) -> Result:
-        """In a process that a document before this one, or this one itself, may have ended. What ends two that were
-        ready is rejected; where none starts, that is not the document's fault."""
+        """What ends two processes that are at nothing else is rejected; where none starts, that is not the document's
+        fault."""
         for _ in range(ALONE_TRIES):
-            await worker.restarted()
-            if not worker.ready:
-                return (await asyncio.get_running_loop().run_in_executor(self._thread, analyse_batch, [task]))[0]
             try:
-                return (await worker.analyse([task]))[0]
+                return (await worker.analyse([task], alone=True))[0]
+            except NoProcess:
+                return (await asyncio.get_running_loop().run_in_executor(self._thread, analyse_batch, [task]))[0]
             except ProcessEnded as error:
                 ended = error
         return ended
@@ -131,11 +135,6 @@ class Worker:
         if self._starting is not None:
             await asyncio.wait([self._starting])
 
-    async def restarted(self) -> None:
-        """Start it again if it has ended, and wait until it is ready, or has failed to start."""
-        self.start()
-        await self.started()
-
     async def _start(self) -> None:
         process: Process | None = None
         try:
@@ -157,23 +156,37 @@ class Worker:
             if process is not None:
                 await self._end(process)
 
-    async def analyse(self, batch: Sequence[Task]) -> list[Result]:
-        """Raises ProcessEnded."""
+    async def analyse(self, batch: Sequence[Task], *, alone: bool = False) -> list[Result]:
+        """`alone` has the process, which is started again if it has ended, at nothing else meanwhile, so that nothing
+        else ends it or is lost with it. Raises NoProcess, ProcessEnded."""
         payload = request(batch)
         self.waiting += 1
         try:
             async with self._sending:
+                if alone:
+                    await self._idle()
                 heard = self._last = await self._ask(payload, self._last)
-            results: list[Result] = pickle.loads(await heard)  # noqa: S301  # our own process's
+                if alone:
+                    await asyncio.wait([heard])
+            # The answer comes, and is heard, even if nobody waits for it any more: else the next would be taken for it.
+            results: list[Result] = pickle.loads(await asyncio.shield(heard))  # noqa: S301  # our own process's
         finally:
             self.waiting -= 1
         return results
 
+    async def _idle(self) -> None:
+        """Wait until all is answered, and, if that ended it, until it is started again or has failed to start."""
+        if self._last is not None:
+            await asyncio.wait([self._last])
+        self.start()
+        await self.started()
+
     async def _ask(self, payload: bytes, before: asyncio.Task[bytes] | None) -> asyncio.Task[bytes]:
-        """Send a request, the next after that whose answer is heard by `before`; who hears its answer."""
+        """Send a request, the next after that whose answer is heard by `before`; who hears its answer. Raises NoProcess,
+        ProcessEnded."""
         process = self._process
         if not self.ready or process is None:
-            raise ProcessEnded("the analysis process is not there")
+            raise NoProcess("the analysis process is not there")
         async with self._or_end(process):
             await _send(process, payload)
         return asyncio.create_task(self._hear(process, before), name="analysis: hear an answer")
@@ -206,15 +219,17 @@ class Worker:
             await process.wait()
 
     async def close(self) -> None:
+        self._rests_until = inf
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
-        if self._process is not None:
-            _pipes(self._process)[0].close()
+        process = self._process
+        if process is not None:
+            _pipes(process)[0].close()
             with suppress(TimeoutError):
                 async with asyncio.timeout(END_SECONDS):
-                    await self._process.wait()
-            await self._end(self._process)
+                    await process.wait()
+            await self._end(process)
 
 
 def _pipes(process: Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:

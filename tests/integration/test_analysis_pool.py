@@ -40,6 +40,14 @@ async def pool() -> AsyncIterator[AnalysisPool]:
     await pool.close()
 
 
+@pytest.fixture
+async def single() -> AsyncIterator[AnalysisPool]:
+    """A pool of one process."""
+    pool = AnalysisPool(1)
+    yield pool
+    await pool.close()
+
+
 def children() -> set[int]:
     return {
         int(child)
@@ -77,26 +85,56 @@ async def test_a_process_that_is_killed_takes_no_document_along(pool: AnalysisPo
 
 
 @pytest.mark.parametrize("kill", [False, True])
-async def test_batches_that_are_asked_for_at_once_each_get_their_own_answer(*, kill: bool) -> None:
-    pool = AnalysisPool(1)
-    (pid,) = await running(pool)
+async def test_batches_that_are_asked_for_at_once_each_get_their_own_answer(single: AnalysisPool, *, kill: bool) -> None:
+    (pid,) = await running(single)
     batches = [batch(f"York {number}", f"Ulm {number}", sentences=200) for number in range(6)]
-    answers = [asyncio.create_task(pool.analyse(asked)) for asked in batches]
+    answers = [asyncio.create_task(single.analyse(asked)) for asked in batches]
     await answers[0]
     if kill:
         os.kill(pid, signal.SIGKILL)
     assert await asyncio.gather(*answers) == [in_this_process(asked) for asked in batches]
-    await pool.close()
 
 
-async def test_an_answer_that_nobody_waits_for_any_more_is_given_to_nobody_else(pool: AnalysisPool) -> None:
-    await running(pool)
-    dropped = [asyncio.create_task(pool.analyse(batch("Bath", "Ulm", sentences=5_000))) for _ in range(3)]
+async def test_an_answer_that_nobody_waits_for_any_more_is_given_to_nobody_else(single: AnalysisPool) -> None:
+    (pid,) = await running(single)
+    os.kill(pid, signal.SIGSTOP)
+    first, dropped = [asyncio.create_task(single.analyse(batch(name))) for name in ("Bath", "Ulm")]
+    while not single.saturated:
+        await asyncio.sleep(0)
+    dropped.cancel()
+    last = asyncio.create_task(single.analyse(batch("York")))
+    os.kill(pid, signal.SIGCONT)
+    assert await asyncio.gather(first, last) == [in_this_process(batch("Bath")), in_this_process(batch("York"))]
+    assert pid in children(), "what is dropped costs the others nothing"
+
+
+async def test_a_document_that_ends_its_process_takes_none_along_that_was_asked_for_at_once(
+    single: AnalysisPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import html, os\nhtml.unescape = lambda text: os._exit(9) if 'deadly' in text else text"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    await running(single)
+    raw = {"document_id": "deadly", "content": "A deadly text. " * 100, "metadata": {"content_type": "text/html"}}
+    deadly = asyncio.create_task(single.analyse([(Document.parse(raw), frozenset())]))
+    batches = [batch(f"York {number}", f"Ulm {number}") for number in range(2)]
+    results = [result for results in await asyncio.gather(*map(single.analyse, batches)) for result in results]
+    assert [result for result in results if isinstance(result, Exception)] == []
+    assert isinstance((await deadly)[0], Exception)
+
+
+async def test_a_process_that_is_killed_while_the_pool_closes_is_not_started_again(single: AnalysisPool) -> None:
+    before = children()
+    (pid,) = await running(single)
+    os.kill(pid, signal.SIGSTOP)
+    asked = asyncio.create_task(single.analyse(batch("York")))
+    closing = asyncio.create_task(single.close())
     await asyncio.sleep(0)
-    for task in dropped:
-        task.cancel()
-    asked = batch("York")
-    assert await pool.analyse(asked) == in_this_process(asked)
+    os.kill(pid, signal.SIGKILL)
+    await closing
+    await asyncio.wait([asked])
+    assert children() == before
 
 
 async def test_nothing_is_imported_from_the_current_directory(
