@@ -284,6 +284,16 @@ class Store(Protocol):
         """Drop what no version >= `before` sees, and raise the floor to it; the number of document versions dropped."""
         ...
 
+    async def trim_audit(self, before: datetime, upto: int, limit: int) -> int:
+        """Of the `limit` oldest audit records, none of them past the sequence `upto`, drop those that were written
+        before `before`; how many."""
+        ...
+
+    async def trim_deliveries(self, before: datetime, after: int, limit: int) -> int | None:
+        """Of the `limit` deliveries past the sequence `after`, drop those that were made before `before` and have
+        arrived, with their attempts. The sequence to go on after; None when the later ones were made since."""
+        ...
+
     # -- the small tables
 
     async def records(self, scope: RecordScope, keys: Collection[str] | None = None) -> dict[str, str]:
