@@ -20,11 +20,11 @@ from core.entities import Mention, PackedChunk, Relation
 from core.model import LogEntry, Metadata, Op, StoredChunk, StoredDocument
 
 RecordScope = Literal[
-    "checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status", "extraction"
+    "checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "quarantined", "journal_status", "extraction"
 ]
 """Small named JSON values, each with one owner: what a connector has read, how far a follower came, a connector's
-or endpoint's state (paused, disabled), an API key's hash, a document set aside, the fate of a journalled one, what a
-language model found in a text."""
+or endpoint's state (paused, disabled), an API key's hash, a document set aside and what is kept of it, the fate of a
+journalled one, what a language model found in a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +282,16 @@ class Store(Protocol):
 
     async def gc(self, before: int) -> int:
         """Drop what no version >= `before` sees, and raise the floor to it; the number of document versions dropped."""
+        ...
+
+    async def trim_audit(self, before: datetime, upto: int, limit: int) -> int:
+        """Of the `limit` oldest audit records, none of them past the sequence `upto`, drop those that were written
+        before `before`; how many."""
+        ...
+
+    async def trim_deliveries(self, before: datetime, after: int, limit: int) -> int | None:
+        """Of the `limit` deliveries past the sequence `after`, drop those that were made before `before` and have
+        arrived, with their attempts. The sequence to go on after; None when the later ones were made since."""
         ...
 
     # -- the small tables

@@ -121,6 +121,12 @@ class PostgresStore:
     async def gc(self, before: int) -> int:
         return await self._database.run(write.collect, before)
 
+    async def trim_audit(self, before: datetime, upto: int, limit: int) -> int:
+        return await self._database.run(write.trim_audit, before.timestamp(), upto, limit)
+
+    async def trim_deliveries(self, before: datetime, after: int, limit: int) -> int | None:
+        return await self._database.run(write.trim_deliveries, before.timestamp(), after, limit)
+
     # -- leases
 
     async def lease(self, names: Collection[str], holder: str, seconds: float) -> dict[str, Holding]:
