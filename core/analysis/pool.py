@@ -182,8 +182,8 @@ class Worker:
         await self.started()
 
     async def _ask(self, payload: bytes, before: asyncio.Task[bytes] | None) -> asyncio.Task[bytes]:
-        """Send a request, the next after that whose answer is heard by `before`; who hears its answer. Raises NoProcess,
-        ProcessEnded."""
+        """Send a request, the next after that whose answer is heard by `before`; who hears its answer. Raises
+        NoProcess, ProcessEnded."""
         process = self._process
         if not self.ready or process is None:
             raise NoProcess("the analysis process is not there")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from core.index.recent import Recent
 
 _REMEMBERED = 2_000_000
 """Rows that are kept, at six bytes each."""
+_READ_AHEAD = 250_000
+"""Rows that are read together at most: at some sixty bytes each meanwhile, and well within what is kept."""
 OVERHEAD = 64
 """What keeping no row at all costs, in rows."""
 
@@ -28,9 +31,11 @@ class Postings:
         return self._read([sought])[0] if held is None else held
 
     def fetch(self, wanted: Iterable[Sought]) -> None:
-        """Read ahead what will be asked for: together it costs a fraction of one by one."""
-        if missing := [sought for sought in dict.fromkeys(wanted) if self._held(sought) is None]:
-            self._read(missing)
+        """Read ahead what will be asked for: together it costs a fraction of one by one, except where there is much."""
+        missing = [sought for sought in dict.fromkeys(wanted) if self._held(sought) is None]
+        sizes = accumulate(self._lexical.frequency(sought.term, sought.field) + OVERHEAD for sought in missing)
+        if few := [sought for sought, size in zip(missing, sizes, strict=True) if size <= _READ_AHEAD]:
+            self._read(few)
 
     def _held(self, sought: Sought) -> Rows | None:
         """What is kept, if no chunk was added since that may hold what is sought."""

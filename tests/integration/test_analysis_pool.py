@@ -49,11 +49,8 @@ async def single() -> AsyncIterator[AnalysisPool]:
 
 
 def children() -> set[int]:
-    return {
-        int(child)
-        for task in Path("/proc/self/task").iterdir()
-        for child in (task / "children").read_text(encoding="ascii").split()
-    }
+    here = str(os.getpid())
+    return {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and here in _stat(entry)[1:2]}
 
 
 async def running(pool: AnalysisPool) -> set[int]:
@@ -85,7 +82,7 @@ async def test_a_process_that_is_killed_takes_no_document_along(pool: AnalysisPo
 
 
 @pytest.mark.parametrize("kill", [False, True])
-async def test_batches_that_are_asked_for_at_once_each_get_their_own_answer(single: AnalysisPool, *, kill: bool) -> None:
+async def test_batches_asked_for_at_once_each_get_their_own_answer(single: AnalysisPool, *, kill: bool) -> None:
     (pid,) = await running(single)
     batches = [batch(f"York {number}", f"Ulm {number}", sentences=200) for number in range(6)]
     answers = [asyncio.create_task(single.analyse(asked)) for asked in batches]
@@ -99,7 +96,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_given_to_nobody_else(
     (pid,) = await running(single)
     os.kill(pid, signal.SIGSTOP)
     first, dropped = [asyncio.create_task(single.analyse(batch(name))) for name in ("Bath", "Ulm")]
-    while not single.saturated:
+    while not single.saturated:  # noqa: ASYNC110  it says so to nobody
         await asyncio.sleep(0)
     dropped.cancel()
     last = asyncio.create_task(single.analyse(batch("York")))
@@ -183,10 +180,15 @@ async def test_a_process_ends_with_the_one_that_started_it_even_in_the_middle_of
 
 
 def _is_alive(pid: int) -> bool:
+    return _stat(Path(f"/proc/{pid}"))[:1] not in ([], ["Z"])
+
+
+def _stat(process: Path) -> list[str]:
+    """Its state, its parent, and more; nothing of one that has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        return (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 async def test_a_process_that_hangs_is_replaced() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -174,6 +175,21 @@ def test_postings_follow_the_growth_of_the_index() -> None:
         add(index, chunks[first : first + 100])
     for each in sought:
         assert rows(grown, each) == rows(Postings(lexical(chunks)), each)
+
+
+def test_a_long_question_about_many_chunks_is_not_read_all_at_once() -> None:
+    words = [f"word{number}x" for number in range(250)]
+    index = Lexical(None)
+    for at in range(2000):
+        index.add(" ".join(words), "", at, ENGLISH, (len(words), 0))
+    index.commit()
+    postings = Postings(index)
+    tracemalloc.start()
+    postings.fetch(map(Sought, words))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20_000_000, "what all the words hold takes 30 MB while it is read"
+    assert all(rows(postings, Sought(word)) == (list(range(2000)), [1] * 2000) for word in words)
 
 
 def test_what_was_asked_for_last_is_kept_within_bounds() -> None:
