@@ -14,7 +14,6 @@ import tantivy
 from benchmarks.corpus import Json, read_documents
 
 GROUP = 64
-HEAP_BYTES = 32 * 1024 * 1024
 
 
 def ingest(documents: str, folder: str) -> float:

@@ -252,13 +252,13 @@ async def _errors() -> AsyncIterator[None]:
     except ClientError as error:
         raise _refused(error) from error
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError) as error:
-        raise ModelAccessDenied(_short(error)) from error
+        raise ModelAccessDenied(_printable(error)) from error
     except (ParserError, ResponseParserError) as error:
-        raise ModelAnswerInvalid(f"what it answers is no answer of Bedrock: {_short(error)}") from error
+        raise ModelAnswerInvalid(f"what it answers is no answer of Bedrock: {_printable(error)}") from error
     except (HTTPClientError, EndpointError, aiohttp.ClientError, OSError) as error:
-        raise ModelUnavailable(f"{type(error).__name__}: {_short(error)}", retry_after=0.0) from error
+        raise ModelUnavailable(f"{type(error).__name__}: {_printable(error)}", retry_after=0.0) from error
     except BotoCoreError as error:
-        raise ModelError(_short(error)) from error
+        raise ModelError(_printable(error)) from error
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         # botocore looks at no types: garbage trips it anywhere in its parser.
         raise ModelAnswerInvalid(f"what it answers is no answer of Bedrock: {type(error).__name__}") from error
@@ -285,10 +285,6 @@ def _retry_after(error: ClientError) -> float:
     """The seconds that the service asks us to wait, or nought."""
     value = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after", "")
     return float(value) if value.isascii() and value.isdigit() else 0.0
-
-
-def _short(error: BaseException) -> str:
-    return _printable(error)
 
 
 def _printable(said: object) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +31,9 @@ def answered(requests: bytes) -> list[bytes]:
 def test_a_request_that_breaks_off_is_the_end_of_the_requests(left: int) -> None:
     assert len(answered(FRAME)) == 1
     assert answered(FRAME + FRAME[:left]) == answered(FRAME)
+
+
+def test_it_imports_nothing_that_only_the_hub_needs() -> None:
+    program = "import sys, core.analysis.worker; print({'core.model', 'pydantic'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == "set()"
