@@ -16,6 +16,8 @@ MOST = 12
 _DIMENSIONS = 64
 """The first ones say most: the table was trained to be cut off."""
 _BLOCK = 128
+_TOGETHER = 100
+"""Words that are looked up together. BLAS takes a second thread, which would spin, for larger products of a block."""
 _MARGIN = 1e-4
 _REMEMBERED_WORDS = 20_000
 
@@ -43,17 +45,16 @@ class Thesaurus:
                 words.setdefault(stemmed[0], word)
         if len(self._known) + len(words) > _REMEMBERED_WORDS:
             self._known.clear()
-        self._learn({word: stem for stem, word in words.items() if word not in self._known})
+        unknown = [(word, stem) for stem, word in words.items() if word not in self._known]
+        for at in range(0, len(unknown), _TOGETHER):
+            self._learn(dict(unknown[at : at + _TOGETHER]))
         return {stem: self._known[word] for stem, word in words.items()}
 
     def _learn(self, stem_of: Mapping[str, str]) -> None:
         """Look words up, together: it costs a fraction of one by one."""
-        if not stem_of:
-            return
         held, vectors = _whole_words()
         sought = units(self._table.sums(list(stem_of))[:, :_DIMENSIONS])
-        # A product's last bits depend on what else is in it, so what comes near is looked at again. In blocks that are
-        # too small for BLAS to take a second thread, which would spin.
+        # A product's last bits depend on what else is in it, so what comes near is looked at again.
         near = np.matmul(vectors.reshape(-1, _BLOCK, _DIMENSIONS), np.ascontiguousarray(sought.T)) > LIKE - _MARGIN
         places, whose = np.divmod(np.flatnonzero(near), len(sought))
         for number, (word, stem) in enumerate(stem_of.items()):
