@@ -245,7 +245,7 @@ class GraphService:
         await self.submit((), origin="hub", actor="hub", also=change_set)
 
     def audit_soon(self, record: AuditRecord) -> None:
-        """Write a record with the next transaction, at once but not awaited. Raises StoreUnavailable when the trail
+        """Write a record with the next transaction, in a moment and not awaited. Raises StoreUnavailable when the trail
         cannot be written."""
         self._writer.audit_soon(record)
 
@@ -288,9 +288,8 @@ class GraphService:
     async def _answer(self, question: Question) -> tuple[Answer, bool]:
         """The answer, and whether it is the same when it is asked for again."""
         ranking = await self._reader.ask(lambda index: index.search(question))
-        chunks, documents = await asyncio.gather(
-            self.store.chunks([ranked.chunk_id for ranked in ranking.chunks], ranking.graph_version),
-            self.store.documents({ranked.document_id for ranked in ranking.chunks}, ranking.graph_version),
+        chunks, documents = await self.store.passages(
+            [ranked.chunk_id for ranked in ranking.chunks], ranking.graph_version
         )
 
         def with_words(work: Callable[[Words], R]) -> Awaitable[R]:

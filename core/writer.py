@@ -34,6 +34,8 @@ GROUP_DOCUMENTS = 64
 GROUPS_AT_ONCE = 3
 """In the pipeline: one is read and planned, one analysed, which may be in another process, and one committed."""
 MAX_PENDING_AUDIT = 10_000
+AUDIT_SECONDS = 0.05
+"""How long audit records may gather, so that what many questions leave in the trail is one commit."""
 POLL_SECONDS = 1.0
 """How often a shared store is asked where its log stands, although no other process was heard to commit."""
 
@@ -71,6 +73,7 @@ class Writer:
         self._documents = 0
         self._chars = 0
         self._audit: list[AuditRecord] = []
+        self._audit_due: asyncio.TimerHandle | None = None
         self._arrived = asyncio.Event()
         self._room = Pulse()
         self._pipeline: deque[_Group] = deque()
@@ -179,12 +182,17 @@ class Writer:
         return submission.done
 
     def audit_soon(self, record: AuditRecord) -> None:
-        """Write a record with the next transaction, which this brings about. Raises StoreUnavailable when records have
-        piled up because the store takes none: what cannot be audited is not done."""
+        """Write a record with the next transaction, which this brings about within `AUDIT_SECONDS`. Raises
+        StoreUnavailable when records have piled up because the store takes none: what cannot be audited is not done."""
         self._check_open()
         if len(self._audit) >= MAX_PENDING_AUDIT:
             raise StoreUnavailable("the audit trail cannot be written")
         self._audit.append(record)
+        if self._audit_due is None:
+            self._audit_due = asyncio.get_running_loop().call_later(AUDIT_SECONDS, self._write_audit)
+
+    def _write_audit(self) -> None:
+        self._audit_due = None
         self._arrived.set()
 
     def _check_open(self) -> None:

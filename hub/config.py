@@ -100,6 +100,10 @@ class HubSettings(BaseModel):
     """Of documents that name none: its words are stemmed. Another one has the index made anew at the next start."""
     keep_history: Duration = timedelta(hours=24)
     """How long a replaced or deleted document can still be read with `as_of_version`."""
+    keep_deliveries: Duration = timedelta(days=30)
+    """How long a notification that has arrived can still be looked at."""
+    keep_audit: Annotated[Duration, Field(ge=timedelta(days=1))] | None = None
+    """How long the audit trail reaches back; None for good."""
     drain_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     callbacks: CallbackSettings = CallbackSettings()
 

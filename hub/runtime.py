@@ -22,7 +22,7 @@ from hub.asking import Asking
 from hub.assembly import Assembly
 from hub.config import Config
 from hub.duties import Duties
-from hub.history import collect_history
+from hub.history import keep_house
 from hub.instance import Instance, InstanceState, InstanceStatus, RunReport
 from hub.instances import Instances, Running
 from hub.leases import Leases
@@ -152,10 +152,8 @@ class Hub:
             self._stack = stack.pop_all()
         self._instances.start(self.instances)
         self._duties.start(self._supervisor)
-        collecting = partial(
-            collect_history, self.service, self._supervisor, keep=self.config.hub.keep_history, now=self._now
-        )
-        self._supervisor.start("history", collecting)
+        keeping = partial(keep_house, self.service, self._supervisor, self.config.hub, now=self._now)
+        self._supervisor.start("history", keeping)
         if self.service.store.shared:
             self._supervisor.start("other nodes", partial(self._acts.follow, self._supervisor, self._heed, self._look))
         if self.config.path is not None:

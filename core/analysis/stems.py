@@ -12,27 +12,34 @@ from core.analysis.languages import ENGLISH, STEMMED
 MAX_WORD_BYTES = 64
 """Longer runs of letters and digits are data, not words."""
 
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+"
 )
 """Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, kana and Han."""
+_UNSPACED_LEADS = b"\xe0\xe1\xe3\xe4\xe5\xe6\xe7\xe8\xe9\xef"
+"""What each of their characters begins with in UTF-8: nearly no other text has any of it, which is told fast."""
 _GRAMMAR = re.compile(r"[\u3041-\u309f]{2}|.?[をはがのにでとへも].?")
 """Pairs of Japanese that are endings or hold a particle, as good as always."""
 
 
 _WORD = re.compile(r"\w+")
+_PARTED = "".join(character if character.isalnum() or character == "_" else " " for character in map(chr, range(128)))
 
 
 def spaced(text: str) -> str:
     """The text with runs of unspaced scripts as overlapping pairs of characters, so that they can be found at all."""
-    if text.isascii() or not _UNSPACED.search(text):
+    if text.isascii():
         return text
-    return _UNSPACED.sub(_pairs, text)
+    encoded = text.encode(errors="surrogatepass")
+    if len(encoded.translate(None, _UNSPACED_LEADS)) == len(encoded):
+        return text
+    return UNSPACED.sub(_pairs, text)
 
 
 def words_of(text: str) -> list[str]:
     """The words of a text in order, with repetitions: what names are matched and vectors are made by."""
-    return _WORD.findall(spaced(text))
+    # The same for ASCII, at half the cost.
+    return text.translate(_PARTED).split() if text.isascii() else _WORD.findall(spaced(text))
 
 
 def _pairs(run: re.Match[str]) -> str:

@@ -16,8 +16,6 @@ from core.answering.reading import Kind, Text, read
 from core.index import RankedChunk, Ranking
 from core.model import StoredChunk, StoredDocument
 
-PASSAGES = 8
-"""Chunks of the ranking that are read for sentences."""
 _SITE = re.compile(r"\s+[|\u2013\u2014-]\s+")
 """What parts a page's title from the name of the site."""
 _COPY = 0.85
@@ -127,7 +125,7 @@ class Evidence:
 def _passages(
     ranking: Ranking, chunks: Mapping[int, StoredChunk], documents: Mapping[str, StoredDocument]
 ) -> Iterator[Passage]:
-    for rank, ranked in enumerate(ranking.chunks[:PASSAGES]):
+    for rank, ranked in enumerate(ranking.chunks):
         chunk = chunks.get(ranked.chunk_id)
         document = documents.get(ranked.document_id)
         if chunk is None or document is None:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from core.analysis.languages import ENGLISH
 from core.analysis.stems import stems
 from core.answering.calibration import calibration
-from core.answering.evidence import PASSAGES, Evidence, Passage, Sentence
+from core.answering.evidence import Evidence, Passage, Sentence
 from core.answering.reading import UNSPOKEN, Kind
 from core.answering.support import MISSING_EXACT_CAP, VERBATIM, names_of, polarity, support
-from core.index import Words
+from core.index import PASSAGES, Words
 from core.views import Validation
 
 RARE_SHARE = 0.02

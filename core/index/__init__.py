@@ -2,6 +2,6 @@
 
 from core.index.facets import Filters
 from core.index.index import Index
-from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step, Words
+from core.index.question import PASSAGES, AskedEntity, Question, RankedChunk, Ranking, Step, Words
 
-__all__ = ["AskedEntity", "Filters", "Index", "Question", "RankedChunk", "Ranking", "Step", "Words"]
+__all__ = ["PASSAGES", "AskedEntity", "Filters", "Index", "Question", "RankedChunk", "Ranking", "Step", "Words"]

@@ -11,7 +11,7 @@ is rare in texts, not in titles. Neighbours in the question count where they are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -66,15 +66,16 @@ class Audience:
         """Each chunk's score for a question, shape (size,); 0 where it is not among the `allowed`, which this viewer
         must see, or not among the `depth` best, or equal to the first that is not."""
         result = np.zeros(self._size)
+        self._postings.fetch(self._sought(reading))
         for stem in reading.stems:
             found, scores = self._of_stem(reading, stem)
             # Numpy takes longer over indices of another type.
             result[found.astype(np.intp)] += scores
-        for (first, second), gap in reading.neighbours.items():
-            terms = [self._lexical.term(stem, reading.language) for stem in (first, second)]
-            positions, share = self._saturation(Sought(terms[0], Field.TEXT, terms[1], gap))
+        for phrase in self._phrases(reading):
+            positions, share = self._saturation(phrase)
             if len(positions):
-                result[positions] += _PHRASE_WEIGHT * sum(map(self._idf, terms)) * (K1 + 1) * share
+                rarity = self._idf(phrase.term) + self._idf(phrase.second)
+                result[positions] += _PHRASE_WEIGHT * rarity * (K1 + 1) * share
         result *= allowed
         scored = result[result > 0]
         if len(scored) > depth:
@@ -85,15 +86,33 @@ class Audience:
         """The score of each chunk of `among`, counting only the stems themselves that no chunk of `seeds` holds; all of
         these chunks the viewer must see."""
         result = np.zeros(len(among))
+        # As another type they would be sought in a copy of all rows.
+        sought = np.concatenate([seeds, among]).astype(np.int32)
         for stem in stems:
             term = self._lexical.term(stem, language)
             rows = self._postings.of(Sought(term))
-            if not _places(rows.positions, seeds)[1].any():
-                at, held = _places(rows.positions, among)
+            at, held = _places(rows.positions, sought)
+            if not held[: len(seeds)].any():
+                at, held = at[len(seeds) :], held[len(seeds) :]
                 counts = rows.counts[at[held]]
                 share = counts / (counts + self._damping[Field.TEXT][among[held]])
                 result[held] += self._idf(term) * (K1 + 1) * share
         return result
+
+    def _sought(self, reading: Reading) -> Iterator[Sought]:
+        """All that is read for a question."""
+        for stem in reading.stems:
+            term, alike = self._lexical.term(stem, reading.language), reading.alike.get(stem, ())
+            yield Sought(term)
+            if self._recent.get((term, alike)) is None:
+                yield Sought(term, Field.TITLE)
+                yield from (Sought(self._lexical.term(like, reading.language)) for like, _ in alike)
+        yield from self._phrases(reading)
+
+    def _phrases(self, reading: Reading) -> Iterator[Sought]:
+        for (first, second), gap in reading.neighbours.items():
+            term, after = (self._lexical.term(stem, reading.language) for stem in (first, second))
+            yield Sought(term, Field.TEXT, after, gap)
 
     def _of_stem(self, reading: Reading, stem: str) -> Found:
         """The chunks that hold a stem, or one like it, and what each scores for it."""
@@ -143,11 +162,9 @@ def _damping(lengths: npt.NDArray[np.int32], counted: Positions) -> Scores:
     return damping(lengths, float(lengths[counted].mean()) if len(counted) else 0.0)
 
 
-def _places(positions: npt.NDArray[np.int32], sought: Positions) -> tuple[Positions, Mask]:
+def _places(positions: npt.NDArray[np.int32], sought: npt.NDArray[np.int32]) -> tuple[Positions, Mask]:
     """Where each of the sought positions stands in the ascending `positions`, or would stand; and whether it does."""
-    wanted = sought.astype(positions.dtype)
-    at = np.searchsorted(positions, wanted)
-    held = np.zeros(len(wanted), np.bool_)
-    inside = at < len(positions)
-    held[inside] = positions[at[inside]] == wanted[inside]
-    return at, held
+    at = positions.searchsorted(sought)
+    if not len(positions):
+        return at, np.zeros(len(sought), np.bool_)
+    return at, positions.take(at, mode="clip") == sought

@@ -23,7 +23,7 @@ from core.index.facets import Filters
 from core.index.lookup import Names
 from core.index.paths import chains
 from core.index.postings import Postings
-from core.index.question import AskedEntity, Question, RankedChunk, Ranking, Step, Words
+from core.index.question import PASSAGES, AskedEntity, Question, RankedChunk, Ranking, Step, Words
 from core.index.reading import Reading, read
 from core.index.recency import besides_newness, newest_first
 from core.index.retrieval import Evidence, rank
@@ -35,8 +35,6 @@ from core.model import OPERATOR, LogEntry, Viewer
 from core.views import EntitySummary, EntityView, Hit, NamedEntity
 
 _VIEWS = 4
-_EVIDENCE = 12
-"""Chunks handed on for composing an answer."""
 _MARGIN_DOCUMENTS = 5
 """The best document is compared with this one, however few are asked for."""
 _SPARSE = 4
@@ -268,7 +266,7 @@ class Index:
 
     def _ranked(self, view: View, evidence: Evidence, count: int) -> tuple[tuple[RankedChunk, ...], tuple[Hit, ...]]:
         """The best chunks for an answer, and the `count` best documents by their best chunk."""
-        depth = max(_EVIDENCE, 4 * count)
+        depth = max(PASSAGES, 4 * count)
         while True:
             order = best(evidence.score, depth)
             rows = view.row[order]
@@ -294,7 +292,7 @@ class Index:
                 walk=float(evidence.walk[position]),
                 titled=bool(evidence.titled[position]),
             )
-            for position in order[:_EVIDENCE]
+            for position in order[:PASSAGES]
         )
         return chunks, hits
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,17 +24,24 @@ from core.index.columns import Column
 
 _TOKENIZER = "aime"
 _HEAP_BYTES = 32 * 1024 * 1024
+_HITS_AT_ONCE = 10_000
+"""Held as objects, at some hundred bytes each."""
+_MOST_COUNTED = 65_535
 _PHRASE_SLOP = 1
 """At 2 and more the words may change places, and what tantivy counts then depends on how its segments were cut."""
 
 Positions = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.float64]
+Hit = tuple[float, tantivy.DocAddress]
+"""What tantivy finds: a score, and where the chunk is."""
 
 
 class Field(StrEnum):
     TEXT = "text"
     """The title and the chunk's own text."""
     TITLE = "title"
+
+    __hash__ = str.__hash__  # an enumeration's own is Python, and each look-up of what is sought would run it
 
 
 class Sought(NamedTuple):
@@ -43,6 +51,13 @@ class Sought(NamedTuple):
     field: Field = Field.TEXT
     second: str = ""
     gap: int = 0
+
+
+class Rows(NamedTuple):
+    """Chunk positions, ascending, and how often what is sought stands in each; shape (n,)."""
+
+    positions: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.uint16]
 
 
 def _schema() -> tantivy.Schema:
@@ -72,7 +87,9 @@ class Lexical:
         self._index.config_reader("manual")
         self._writer: Any = None
         self._searcher = self._index.searcher()
-        self.count = self._searcher.num_docs
+        self.count: int = self._searcher.num_docs
+        self.found = self.count
+        """Those that can be found."""
         self._lengths = {field: Column(np.int32) for field in Field}
         self._damping: dict[Field, Counts] = {}
         self.languages = [language]
@@ -144,12 +161,6 @@ class Lexical:
         return stem if language == self.languages[0] else f"{language}\x1f{stem}"
 
     @property
-    def found(self) -> int:
-        """Chunks that can be found."""
-        count: int = self._searcher.num_docs
-        return count
-
-    @property
     def uncommitted(self) -> int:
         """Chunks that were added and are not found yet."""
         return self.count - self.found
@@ -161,6 +172,7 @@ class Lexical:
         self._writer.commit()
         self._index.reload()
         self._searcher = self._index.searcher()
+        self.found = self._searcher.num_docs
         return True
 
     def close(self) -> None:
@@ -175,31 +187,47 @@ class Lexical:
         count: int = self._searcher.doc_freq(field, term)
         return count
 
-    def occurrences(self, sought: Sought, first: int = 0) -> tuple[Positions, Counts]:
-        """The chunks from position `first` on that hold what is sought, ascending, and how often each does.
+    def occurrences(self, wanted: Sequence[tuple[Sought, int]]) -> list[Rows]:
+        """For each pair of what is sought and a position, the chunks from there on that hold it, and how often each
+        does. Numpy makes this of many at the price of one.
 
         tantivy hands out scores and no counts; with the statistics that it used, one follows from the other."""
-        weight = self._weight(sought)
-        if not weight:
-            return np.empty(0, np.int64), np.empty(0, np.float64)
-        query = self._query(sought)
-        if first:
-            rest = tantivy.Query.range_query(self._schema, "chunk", tantivy.FieldType.Unsigned, first)
-            query = tantivy.Query.boolean_query(
-                [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(rest, 0.0))]
-            )
-        positions, scores = self._hits(query)
-        order = np.argsort(positions)
+        weights = np.array([self._weight(sought) for sought, _ in wanted])
+        lengths: list[int] = []
+        hits: list[Hit] = []
+        read = []
+        for (sought, first), weight in zip(wanted, weights.tolist(), strict=True):
+            found = self._search(self._query(sought, first)) if weight else []
+            lengths.append(len(found))
+            hits.extend(found)
+            if len(hits) >= _HITS_AT_ONCE:
+                read.append(self._read(hits))
+                hits = []
+        positions, scores = map(np.concatenate, zip(*read, self._read(hits), strict=True))
+        order = np.argsort(np.repeat(np.arange(len(wanted)) * self.count, lengths) + positions)
         positions, scores = positions[order], scores[order]
-        share = np.minimum(scores / (weight * (K1 + 1)), 1 - 1e-9)
-        counts = share * self.damping(sought.field)[positions] / (1 - share)
-        return positions, np.maximum(np.rint(counts), 1)
+        ends = list(pairwise(accumulate(lengths, initial=0)))
+        runs = [positions[start:end] for start, end in ends]
+        damping = [self.damping(sought.field)[run] for (sought, _), run in zip(wanted, runs, strict=True)]
+        share = np.minimum(scores / np.repeat(weights * (K1 + 1), lengths), 1 - 1e-9)
+        counts = np.clip(np.rint(share * np.concatenate(damping) / (1 - share)), 1, _MOST_COUNTED).astype(np.uint16)
+        # Copies: a part would keep the whole alive.
+        return [
+            Rows(run.astype(np.int32), counts[start:end].copy()) for run, (start, end) in zip(runs, ends, strict=True)
+        ]
 
-    def _query(self, sought: Sought) -> tantivy.Query:
-        if not sought.second:
-            return tantivy.Query.term_query(self._schema, sought.field, sought.term, "freq")
-        terms: list[str | tuple[int, str]] = [(0, sought.term), (sought.gap, sought.second)]
-        return tantivy.Query.phrase_query(self._schema, sought.field, terms, _PHRASE_SLOP)
+    def _query(self, sought: Sought, first: int) -> tantivy.Query:
+        if sought.second:
+            terms: list[str | tuple[int, str]] = [(0, sought.term), (sought.gap, sought.second)]
+            query = tantivy.Query.phrase_query(self._schema, sought.field, terms, _PHRASE_SLOP)
+        else:
+            query = tantivy.Query.term_query(self._schema, sought.field, sought.term, "freq")
+        if not first:
+            return query
+        rest = tantivy.Query.range_query(self._schema, "chunk", tantivy.FieldType.Unsigned, first)
+        return tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(rest, 0.0))]
+        )
 
     def _weight(self, sought: Sought) -> float:
         """The inverse document frequency in tantivy's scores, in single precision as it has it: of a phrase the sum of
@@ -225,11 +253,15 @@ class Lexical:
         else:
             terms: list[str | tuple[int, str]] = [(at - placed[0][0], term) for at, term in placed]
             query = tantivy.Query.phrase_query(self._schema, Field.TEXT, terms)
-        return self._hits(query)[0]
+        return self._read(self._search(query))[0]
 
-    def _hits(self, query: tantivy.Query) -> tuple[Positions, npt.NDArray[np.float32]]:
-        """The positions of all that match, and their scores."""
-        hits = self._searcher.search(query, max(self.found, 1), count=False).hits
+    def _search(self, query: tantivy.Query) -> list[Hit]:
+        """All that match, the best first."""
+        hits: list[Hit] = self._searcher.search(query, max(self.found, 1), count=False).hits
+        return hits
+
+    def _read(self, hits: Sequence[Hit]) -> tuple[Positions, npt.NDArray[np.float32]]:
+        """The positions of what was found, and the scores."""
         scores, addresses = zip(*hits, strict=True) if hits else ((), ())
-        ids = self._searcher.fast_field_values("chunk", list(addresses))
-        return np.array(ids, np.int64), np.array(scores, np.float32)
+        positions = self._searcher.fast_field_values("chunk", list(addresses))
+        return np.array(positions, np.int64), np.array(scores, np.float32)

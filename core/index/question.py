@@ -14,6 +14,8 @@ from core.views import Hit, NamedEntity
 from core.wording import json_type
 
 MAX_QUESTION_CHARS = 10_000
+PASSAGES = 8
+"""Chunks of a ranking that are read for sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Ranking:
     """The answer of the index: all of it visible to the viewer at `graph_version`."""
 
     chunks: tuple[RankedChunk, ...]
-    """The best chunks, best first: evidence for an answer."""
+    """The `PASSAGES` best chunks, best first: evidence for an answer."""
     documents: tuple[Hit, ...]
     """The `top_k` best documents, each with its best chunk."""
     margin: float

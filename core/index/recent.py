@@ -19,10 +19,11 @@ class Recent(Generic[Key, Value]):
         self._held: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
 
     def get(self, key: Key) -> Value | None:
-        if key not in self._held:
+        held = self._held.get(key)
+        if held is None:
             return None
         self._held.move_to_end(key)
-        return self._held[key][0]
+        return held[0]
 
     def put(self, key: Key, value: Value, size: int) -> None:
         """In place of the one that was held, if one was."""

@@ -54,6 +54,11 @@ class EmbeddingTable:
         return 8 + header_bytes + tensor["data_offsets"][0], tuple(tensor["shape"])
 
     @cached_property
+    def _file(self) -> int:
+        """The weights, open as long as this process lives."""
+        return os.open(self._weights, os.O_RDONLY)
+
+    @cached_property
     def _rows(self) -> Vectors:
         """The matrix as single precision, filled in for the tokens that occur: zeroed pages cost nothing."""
         return np.zeros(self._layout[1], np.float32)
@@ -90,7 +95,7 @@ class EmbeddingTable:
         joined = " ".join([word[:_WORD_CHARS] for word in words])
         (found,) = self._tokenizer.encode_batch_fast([joined], add_special_tokens=False)
         tokens = np.array(found.ids, np.int32)
-        self._fill(np.unique(tokens))
+        self._fill(tokens)
         return tokens, np.flatnonzero(self._marks[0][tokens])
 
     def embed(self, tokens: npt.NDArray[np.int32], ends: npt.NDArray[np.int64]) -> Vectors:
@@ -122,14 +127,15 @@ class EmbeddingTable:
         pieces: dict[str, int] = self._tokenizer.get_vocab()
         words = sorted(piece[1:] for piece in pieces if len(piece) > 3 and piece[0] == "▁" and piece[1:].isalpha())
         words = [word for word in words if word == word.lower()]
-        tokens, starts = self.tokenise(words)
-        whole = np.flatnonzero(np.diff(starts, append=len(tokens)) == 1)
-        return [words[at] for at in whole.tolist()], self._rows[tokens[starts[whole]]]
+        tokens = np.array([pieces[f"▁{word}"] for word in words], np.int32)
+        self._fill(tokens)
+        return words, self._rows[tokens]
 
     def _fill(self, tokens: npt.NDArray[np.int32]) -> None:
         _, filled = self._marks
         fresh = tokens[~filled[tokens]]
         if len(fresh):
+            fresh = np.unique(fresh)
             self._rows[fresh] = self._read(fresh)
             filled[fresh] = True
 
@@ -137,11 +143,10 @@ class EmbeddingTable:
         """Rows of the matrix. Of many, all are read for a moment, since calls cost more than bytes."""
         offset, (count, _) = self._layout
         width = 2 * DIMENSIONS
-        with self._weights.open("rb") as file:
-            if len(tokens) < _MANY_TOKENS:
-                found = b"".join([os.pread(file.fileno(), width, offset + token * width) for token in tokens.tolist()])
-                return np.frombuffer(found, np.float16).reshape(-1, DIMENSIONS)
-            everything = os.pread(file.fileno(), width * count, offset)
+        if len(tokens) < _MANY_TOKENS:
+            found = b"".join([os.pread(self._file, width, offset + token * width) for token in tokens.tolist()])
+            return np.frombuffer(found, np.float16).reshape(-1, DIMENSIONS)
+        everything = os.pread(self._file, width * count, offset)
         return np.frombuffer(everything, np.float16).reshape(-1, DIMENSIONS)[tokens]
 
 

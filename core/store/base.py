@@ -260,6 +260,12 @@ class Store(Protocol):
         chunk that this version does not hold is left out."""
         ...
 
+    async def passages(
+        self, chunk_ids: Collection[int], as_of: int | None = None
+    ) -> tuple[dict[int, StoredChunk], dict[str, StoredDocument]]:
+        """The same chunks, and the versions that hold them, by document id: both as of one moment."""
+        ...
+
     async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
         """The mentions and relations of each of these chunks."""
         ...
@@ -276,6 +282,16 @@ class Store(Protocol):
 
     async def gc(self, before: int) -> int:
         """Drop what no version >= `before` sees, and raise the floor to it; the number of document versions dropped."""
+        ...
+
+    async def trim_audit(self, before: datetime, upto: int, limit: int) -> int:
+        """Of the `limit` oldest audit records, none of them past the sequence `upto`, drop those that were written
+        before `before`; how many."""
+        ...
+
+    async def trim_deliveries(self, before: datetime, after: int, limit: int) -> int | None:
+        """Of the `limit` deliveries past the sequence `after`, drop those that were made before `before` and have
+        arrived, with their attempts. The sequence to go on after; None when the later ones were made since."""
         ...
 
     # -- the small tables

@@ -18,6 +18,7 @@ Row = Sequence[Any]
 DOCUMENT = "v_from, v_to, document_id, content_hash, metadata, origin, chunk_ids, chunk_starts"
 OPENED = DOCUMENT.replace("v_to", "NULL")
 """A version as it was when its change opened it, whatever came after."""
+CHUNK = "id, document_id, text, sentences, hash"
 LOG = "version, op, document_id, at, source, access"
 DELIVERY = (
     "sequence, id, endpoint, event, subject, payload, target, state, attempts, created_at, next_attempt_at, error"
@@ -89,16 +90,14 @@ def audit(row: Row) -> StoredAuditRecord:
     return StoredAuditRecord(sequence, moment(at), AuditRecord(actor, action, subject, json.loads(detail)))
 
 
-def chunk(row: Row) -> StoredChunk | None:
-    """From id, document_id, text, sentences, hash, and the chunk ids and starts of a version of that document; None
-    when that version does not hold it."""
-    id_, document_id, text, sentences, hash_, packed_ids, packed_starts = row
-    ids = unpack(packed_ids)
+def chunk(row: Row, ids: Sequence[int], starts: Sequence[int]) -> StoredChunk | None:
+    """From the columns `CHUNK`, and the chunk ids and starts of a version of its document; None when that version does
+    not hold it."""
+    id_, document_id, text, sentences, hash_ = row
     if id_ not in ids:
         return None
     place = ids.index(id_)
-    start = unpack(packed_starts)[place]
-    return StoredChunk(id_, document_id, place, start, text, unpack_pairs(sentences), hash=hash_)
+    return StoredChunk(id_, document_id, place, starts[place], text, unpack_pairs(sentences), hash=hash_)
 
 
 def new_chunk(row: Row) -> NewChunk:

@@ -38,6 +38,13 @@ class Cursor(BaseModel):
     """By endpoint."""
 
 
+async def followed_upto(service: GraphService) -> int | None:
+    """The sequence up to which the trail has been turned into deliveries; None while nobody asks for any."""
+    stored = await service.store.record(*_CURSOR)
+    cursor = Cursor() if stored is None else Cursor.model_validate_json(stored)
+    return cursor.after if cursor.wishes else None
+
+
 class Follower:
     """A follower of the trail with a durable cursor.
 

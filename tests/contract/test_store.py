@@ -159,6 +159,21 @@ async def test_an_edit_keeps_the_chunks_that_did_not_change(store: Store) -> Non
     assert (await store.chunks([kept], as_of=1))[kept].start == 0
 
 
+async def test_chunks_are_read_with_the_versions_that_hold_them(store: Store) -> None:
+    await commit(store, upsert("a", chunk("One. "), chunk("Two."), title="Old"))
+    [one, two] = (await store.documents(["a"]))["a"].chunk_ids
+    await commit(store, upsert("a", chunk("One. "), title="New", expected=1), upsert("b", chunk("Three.")))
+    [three] = (await store.documents(["b"]))["b"].chunk_ids
+
+    for as_of, expected in (None, {one, three}), (3, {one, three}), (1, {one, two}):
+        chunks, documents = await store.passages([one, two, three, three + 1], as_of)
+        assert chunks == await store.chunks([one, two, three], as_of)
+        assert chunks.keys() == expected
+        assert documents == await store.documents(["a", "b"], as_of)
+    with pytest.raises(VersionUnavailable):
+        await store.passages([one], as_of=4)
+
+
 async def test_the_same_text_twice_in_a_document_is_two_chunks(store: Store) -> None:
     await commit(store, upsert("a", chunk("Same. "), chunk("Same. ")))
     await commit(store, upsert("a", chunk("Same. "), chunk("Same. "), chunk("More."), expected=1))
@@ -465,3 +480,35 @@ async def test_a_replay_makes_a_dead_delivery_pending_again_under_its_id(store: 
     assert await store.undelivered() == {("crm", DeliveryState.PENDING): 1}
     (again,) = await store.due(datetime.now(UTC), 10)
     assert (again.id, again.state, again.attempts, again.error) == ("1", DeliveryState.PENDING, 0, None)
+
+
+async def test_deliveries_that_arrived_are_trimmed_by_age_and_take_their_attempts_along(store: Store) -> None:
+    await store.commit([ChangeSet(deliveries=tuple(delivery(str(n), subject="") for n in range(1, 6)))])
+    states = {"1": DeliveryState.DELIVERED, "2": DeliveryState.DEAD, "4": DeliveryState.DELIVERED}
+    tried = [Attempt(id_, NOW, 0.1, state, NOW, 200) for id_, state in states.items()]
+    await store.commit([ChangeSet(attempts=tuple(tried))])
+    soon, once = datetime.now(UTC) + timedelta(minutes=1), datetime.now(UTC) - timedelta(minutes=1)
+
+    assert await store.trim_deliveries(once, 0, 2) is None, "none is that old"
+    first = await store.trim_deliveries(soon, 0, 3)
+    assert [d.id for d in await store.deliveries()] == ["5", "4", "3", "2"]
+    assert first is not None
+    assert await store.trim_deliveries(soon, first, 3) is None
+    assert [d.id for d in await store.deliveries()] == ["5", "3", "2"], "what has not arrived stays"
+    assert (await store.attempts("1"), await store.attempts("2")) == ([], tried[1:2])
+
+
+async def test_the_trail_is_trimmed_from_its_oldest_record_on_and_no_further_than_is_said(store: Store) -> None:
+    records = tuple(AuditRecord("tester", "query.answered", str(n)) for n in range(5))
+    await store.commit([ChangeSet(audit=records)])
+    sequences = [record.sequence for record in await store.trail(0, 10)]
+    soon, once = datetime.now(UTC) + timedelta(minutes=1), datetime.now(UTC) - timedelta(minutes=1)
+
+    assert await store.trim_audit(once, sequences[-1], 10) == 0, "none is that old"
+    assert await store.trim_audit(soon, sequences[3], 3) == 3
+    assert await store.trim_audit(soon, sequences[3], 3) == 1
+    assert await store.trim_audit(soon, sequences[3], 3) == 0
+    assert [record.record.subject for record in await store.trail(0, 10)] == ["4"]
+    await store.trim_audit(soon, sequences[-1], 3)
+    await store.commit([ChangeSet(audit=records[:1])])
+    assert [record.sequence for record in await store.trail(0, 10)] == [sequences[-1] + 1], "no number is used twice"

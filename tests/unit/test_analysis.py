@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.analysis import Source, analyse, text_of, title_name
 from core.analysis.sentences import sentence_starts
-from core.analysis.stems import stem_count, stems, words_of
+from core.analysis.stems import UNSPACED, spaced, stem_count, stems, words_of
 from core.entities import ChunkDraft, EntityType
 from core.model import Document
 from core.naming import entity, entity_id, normalise
@@ -284,6 +284,12 @@ HOSTILE = {
     "brackets": "A. " * 300_000,
     "a long last line": "# H\n\n" + "Zeus of Acme " * 80_000,
 }
+
+
+def test_every_character_of_a_script_without_spaces_is_found_to_be_one() -> None:
+    for point in range(0x80, 0x10000):
+        run = chr(point) * 3
+        assert (spaced(run) == run) != bool(UNSPACED.search(run)), f"U+{point:04X}"
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

@@ -14,7 +14,7 @@ from core.store import rows
 from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, JournalSize, StoredAuditRecord
 from core.store.group import unpack
 from core.store.postgres.connection import Connection
-from core.store.rows import ATTEMPT, AUDIT, DELIVERY, DOCUMENT, LOG, OPENED
+from core.store.rows import ATTEMPT, AUDIT, CHUNK, DELIVERY, DOCUMENT, LOG, OPENED
 
 VISIBLE = "(d.v_from <= {version} AND (d.v_to IS NULL OR d.v_to > {version}))"
 CURRENT = "d.v_to IS NULL"
@@ -89,9 +89,27 @@ async def chunk_hash(db: Connection, chunk_ids: Collection[int]) -> Mapping[int,
 
 
 async def chunks(db: Connection, chunk_ids: Collection[int], as_of: int | None) -> dict[int, StoredChunk]:
+    found = await _held(db, "chunk_ids, chunk_starts", chunk_ids, as_of)
+    placed = (rows.chunk(text, unpack(ids), unpack(starts)) for text, (ids, starts) in found)
+    return {chunk.id: chunk for chunk in placed if chunk is not None}
+
+
+async def passages(
+    db: Connection, chunk_ids: Collection[int], as_of: int | None
+) -> tuple[dict[int, StoredChunk], dict[str, StoredDocument]]:
+    found = await _held(db, DOCUMENT, chunk_ids, as_of)
+    versions = {text[1]: rows.document(version) for text, version in found}
+    placed = (rows.chunk(text, versions[text[1]].chunk_ids, versions[text[1]].chunk_starts) for text, _ in found)
+    return {chunk.id: chunk for chunk in placed if chunk is not None}, versions
+
+
+async def _held(
+    db: Connection, columns: str, chunk_ids: Collection[int], as_of: int | None
+) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """The chunks whose documents have a version that is visible as of a version, or now: the columns `CHUNK`, and these
+    of the document's version."""
     found = await db.fetch(
-        "SELECT g.floor, g.version, held.* FROM graph AS g LEFT JOIN ("
-        " SELECT c.id, c.document_id, c.text, c.sentences, c.hash, d.chunk_ids, d.chunk_starts"
+        f"SELECT g.floor, g.version, held.* FROM graph AS g LEFT JOIN (SELECT {_of('c', CHUNK)}, {_of('d', columns)}"
         " FROM chunks AS c JOIN documents AS d ON d.document_id = c.document_id"
         f" WHERE c.id = ANY($1) AND {CURRENT if as_of is None else VISIBLE.format(version='$2')}) AS held ON true",
         list(chunk_ids),
@@ -99,8 +117,8 @@ async def chunks(db: Connection, chunk_ids: Collection[int], as_of: int | None) 
     )
     if as_of is not None:
         rows.check_readable(as_of, *found[0][:2])
-    placed = (rows.chunk(row[2:]) for row in map(tuple, found) if row[2] is not None)
-    return {chunk.id: chunk for chunk in placed if chunk is not None}
+    width = 2 + len(CHUNK.split(", "))
+    return [(row[2:width], row[width:]) for row in map(tuple, found) if row[2] is not None]
 
 
 async def evidence(

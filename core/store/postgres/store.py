@@ -121,6 +121,12 @@ class PostgresStore:
     async def gc(self, before: int) -> int:
         return await self._database.run(write.collect, before)
 
+    async def trim_audit(self, before: datetime, upto: int, limit: int) -> int:
+        return await self._database.run(write.trim_audit, before.timestamp(), upto, limit)
+
+    async def trim_deliveries(self, before: datetime, after: int, limit: int) -> int | None:
+        return await self._database.run(write.trim_deliveries, before.timestamp(), after, limit)
+
     # -- leases
 
     async def lease(self, names: Collection[str], holder: str, seconds: float) -> dict[str, Holding]:
@@ -153,6 +159,11 @@ class PostgresStore:
 
     async def chunks(self, chunk_ids: Collection[int], as_of: int | None = None) -> dict[int, StoredChunk]:
         return await self._database.run(read.chunks, chunk_ids, as_of)
+
+    async def passages(
+        self, chunk_ids: Collection[int], as_of: int | None = None
+    ) -> tuple[dict[int, StoredChunk], dict[str, StoredDocument]]:
+        return await self._database.run(read.passages, chunk_ids, as_of)
 
     async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
         return await self._database.run(read.evidence, chunk_ids)

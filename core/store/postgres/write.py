@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from core.model import LogEntry
-from core.store.base import Attempt, ChangeSet
+from core.store.base import Attempt, ChangeSet, DeliveryState
 from core.store.group import GroupLayout, Head, changed_documents, check_heads, replaced_chunks
 from core.store.postgres import leases
 from core.store.postgres.connection import CUT, Connection
@@ -248,3 +248,25 @@ async def collect(db: Connection, before: int) -> int:
         )
         await db.execute("UPDATE graph SET floor = $1", before)
         return dropped
+
+
+async def trim_audit(db: Connection, before: float, upto: int, limit: int) -> int:
+    oldest = "SELECT sequence FROM audit WHERE sequence <= $2 ORDER BY sequence LIMIT $3"
+    statement = f"DELETE FROM audit WHERE at < $1 AND sequence IN ({oldest}) RETURNING sequence"
+    return len(await db.fetch(statement, before, upto, limit))
+
+
+async def trim_deliveries(db: Connection, before: float, after: int, limit: int) -> int | None:
+    found = await db.fetch(
+        "SELECT sequence, id, state, created_at FROM deliveries WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        after,
+        limit,
+    )
+    old = [row for row in found if row["created_at"] < before]
+    arrived = [row["id"] for row in old if row["state"] == DeliveryState.DELIVERED]
+    async with db.transaction():
+        # An admin may have one of them sent again meanwhile.
+        statement = "DELETE FROM deliveries WHERE id = ANY($1) AND state = $2 RETURNING id"
+        gone = [row["id"] for row in await db.fetch(statement, arrived, DeliveryState.DELIVERED.value)]
+        await db.execute("DELETE FROM attempts WHERE delivery_id = ANY($1)", gone)
+    return found[-1]["sequence"] if len(old) == limit else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -14,7 +14,8 @@ from core.model import LogEntry, NewChunk, StoredChunk, StoredDocument
 from core.packing import unpack_mentions, unpack_relations
 from core.store import rows
 from core.store.base import Attempt, Delivery, DeliveryState, JournalItem, JournalSize, StoredAuditRecord
-from core.store.rows import ATTEMPT, AUDIT, DELIVERY, DOCUMENT, LOG, OPENED
+from core.store.group import unpack
+from core.store.rows import ATTEMPT, AUDIT, CHUNK, DELIVERY, DOCUMENT, LOG, OPENED
 from core.store.sqlite.rows import as_list, select
 
 
@@ -97,16 +98,28 @@ def chunk_hashes(db: apsw.Connection, document_ids: Collection[str]) -> dict[str
 
 
 def chunks(db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None) -> dict[int, StoredChunk]:
-    found = select(
-        db,
-        "SELECT id, document_id, text, sentences, hash FROM chunks WHERE id IN (SELECT value FROM json_each(?))",
-        (as_list(chunk_ids),),
-    )
-    held = {
-        row[0]: row[1:]
-        for row in _versions(db, "document_id, chunk_ids, chunk_starts", {row[1] for row in found}, as_of)
-    }
-    placed = (rows.chunk((*row, *held[row[1]])) for row in found if row[1] in held)
+    found = _texts(db, chunk_ids)
+    held = _versions(db, "document_id, chunk_ids, chunk_starts", {row[1] for row in found}, as_of)
+    return _placed(found, {id_: (unpack(ids), unpack(starts)) for id_, ids, starts in held})
+
+
+def passages(
+    db: apsw.Connection, chunk_ids: Collection[int], as_of: int | None
+) -> tuple[dict[int, StoredChunk], dict[str, StoredDocument]]:
+    found = _texts(db, chunk_ids)
+    held = documents(db, {row[1] for row in found}, as_of)
+    return _placed(found, {id_: (version.chunk_ids, version.chunk_starts) for id_, version in held.items()}), held
+
+
+def _texts(db: apsw.Connection, chunk_ids: Collection[int]) -> list[tuple[Any, ...]]:
+    return select(db, f"SELECT {CHUNK} FROM chunks WHERE id IN (SELECT value FROM json_each(?))", (as_list(chunk_ids),))
+
+
+def _placed(
+    texts: Sequence[tuple[Any, ...]], held: Mapping[str, tuple[Sequence[int], Sequence[int]]]
+) -> dict[int, StoredChunk]:
+    """The chunks with their places; `held` has the ids and starts of the chunks of each document."""
+    placed = (rows.chunk(row, *held[row[1]]) for row in texts if row[1] in held)
     return {chunk.id: chunk for chunk in placed if chunk is not None}
 
 

@@ -28,7 +28,7 @@ from core.store.sqlite import read
 from core.store.sqlite.connection import Connection, migrate, resolve
 from core.store.sqlite.lock import StoreLock
 from core.store.sqlite.transfer import SqliteSource, SqliteTarget, filling
-from core.store.sqlite.write import collect, write_group
+from core.store.sqlite.write import collect, trim_audit, trim_deliveries, write_group
 
 
 class SqliteStore:
@@ -100,6 +100,12 @@ class SqliteStore:
     async def gc(self, before: int) -> int:
         return await self._writer.run(collect, before)
 
+    async def trim_audit(self, before: datetime, upto: int, limit: int) -> int:
+        return await self._writer.run(trim_audit, before.timestamp(), upto, limit)
+
+    async def trim_deliveries(self, before: datetime, after: int, limit: int) -> int | None:
+        return await self._writer.run(trim_deliveries, before.timestamp(), after, limit)
+
     async def lease(self, names: Collection[str], holder: str, seconds: float) -> dict[str, Holding]:  # noqa: ARG002  it never runs out
         """The file's lock is the lease: nobody else is here."""
         return {name: Holding(name, holder, 1) for name in names}
@@ -131,6 +137,11 @@ class SqliteStore:
 
     async def chunks(self, chunk_ids: Collection[int], as_of: int | None = None) -> dict[int, StoredChunk]:
         return await self._reader.run(read.chunks, chunk_ids, as_of)
+
+    async def passages(
+        self, chunk_ids: Collection[int], as_of: int | None = None
+    ) -> tuple[dict[int, StoredChunk], dict[str, StoredDocument]]:
+        return await self._reader.run(read.passages, chunk_ids, as_of)
 
     async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:
         return await self._reader.run(read.evidence, chunk_ids)

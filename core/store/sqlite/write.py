@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from core.model import LogEntry
-from core.store.base import ChangeSet
+from core.store.base import ChangeSet, DeliveryState
 from core.store.group import (
     GroupLayout,
     Head,
@@ -166,3 +166,20 @@ def _collect_chunks(db: apsw.Connection, before: int) -> None:
     # A chunk belongs to the version that created it; when that one goes, to the oldest that still holds it.
     db.executemany("UPDATE chunks SET v_from = max(v_from, ?) WHERE id = ?", [(v, id_) for id_, v in kept.items()])
     db.executemany("DELETE FROM chunks WHERE id = ?", [(id_,) for id_ in sorted(gone)])
+
+
+def trim_audit(db: apsw.Connection, before: float, upto: int, limit: int) -> int:
+    oldest = "SELECT sequence FROM audit WHERE sequence <= ? ORDER BY sequence LIMIT ?"
+    db.execute(f"DELETE FROM audit WHERE at < ? AND sequence IN ({oldest})", (before, upto, limit))
+    return db.changes()
+
+
+def trim_deliveries(db: apsw.Connection, before: float, after: int, limit: int) -> int | None:
+    statement = "SELECT sequence, id, state, created_at FROM deliveries WHERE sequence > ? ORDER BY sequence LIMIT ?"
+    found = select(db, statement, (after, limit))
+    old = [row for row in found if row[3] < before]
+    arrived = [id_ for _, id_, state, _ in old if state == DeliveryState.DELIVERED]
+    with transaction(db):
+        for table, column in (("attempts", "delivery_id"), ("deliveries", "id")):
+            db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (as_list(arrived),))
+    return found[-1][0] if len(old) == limit else None
