@@ -7,9 +7,9 @@ import os
 import pickle
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import chain
 from typing import Final
 
@@ -23,11 +23,14 @@ log = structlog.stdlib.get_logger(__name__)
 
 INLINE_CHARS: Final = 1_000
 """A batch of less text takes a millisecond or two: less than handing it over costs while other threads are busy."""
+START_SECONDS: Final = 60.0
 END_SECONDS: Final = 5.0
 ALONE_TRIES: Final = 2
 REST_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 300.0
 """The largest document takes about ten on one core."""
+
+NOT_STARTED: Final = "no analysis process; documents are analysed in a thread"
 
 DEFAULT_WORKERS: Final = 1
 """More is more than the one process that writes can take in."""
@@ -35,6 +38,9 @@ DEFAULT_WORKERS: Final = 1
 
 class ProcessEnded(Exception):
     """An analysis process ended before it answered."""
+
+
+Answer = bytes | ProcessEnded
 
 
 class AnalysisPool:
@@ -82,16 +88,17 @@ class AnalysisPool:
         return [await self._run_alone(worker, task) for task in part]
 
     async def _run_alone(self, worker: Worker, task: Task) -> Result:
-        """In a process that a document before this one, or this one itself, may have ended. What ends two that were
-        ready is rejected; where none starts, that is not the document's fault."""
+        """What ends two processes that had nothing else to do is rejected; where none starts, that is not the
+        document's fault."""
         for _ in range(ALONE_TRIES):
-            await worker.restarted()
-            if not worker.ready:
-                return (await asyncio.get_running_loop().run_in_executor(self._thread, analyse_batch, [task]))[0]
             try:
-                return (await worker.analyse([task]))[0]
+                results = await worker.analyse_alone([task])
             except ProcessEnded as error:
                 ended = error
+                continue
+            if results is None:
+                results = await asyncio.get_running_loop().run_in_executor(self._thread, analyse_batch, [task])
+            return results[0]
         return ended
 
     async def ready(self) -> None:
@@ -112,7 +119,7 @@ class Worker:
         self._process: Process | None = None
         self._starting: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
-        self._last: asyncio.Task[bytes] | None = None
+        self._last: asyncio.Task[Answer] | None = None
         """Hears the answer to what was sent last."""
         self._rests_until = 0.0
         self.ready = False
@@ -149,9 +156,12 @@ class Worker:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,
             )
-            self.ready = await _received(process) == READY
+            async with asyncio.timeout(START_SECONDS):
+                self.ready = await _received(process) == READY
+        except TimeoutError:
+            log.warning(NOT_STARTED, reason=f"it did not start within {START_SECONDS:g} seconds")
         except (OSError, ProcessEnded) as error:
-            log.warning("no analysis process; documents are analysed in a thread", reason=str(error))
+            log.warning(NOT_STARTED, reason=str(error))
         if not self.ready:
             self._rests_until = asyncio.get_running_loop().time() + REST_SECONDS
             if process is not None:
@@ -160,16 +170,34 @@ class Worker:
     async def analyse(self, batch: Sequence[Task]) -> list[Result]:
         """Raises ProcessEnded."""
         payload = request(batch)
-        self.waiting += 1
-        try:
+        with self._counted():
             async with self._sending:
                 heard = self._last = await self._ask(payload, self._last)
-            results: list[Result] = pickle.loads(await heard)  # noqa: S301  # our own process's
+            return await _results(heard)
+
+    async def analyse_alone(self, batch: Sequence[Task]) -> list[Result] | None:
+        """In a process that does nothing else meanwhile, started again if it has ended; None where none starts. Raises
+        ProcessEnded, for which there is nothing to blame but this batch."""
+        payload = request(batch)
+        with self._counted():
+            async with self._sending:
+                if self._last is not None:
+                    await asyncio.wait([self._last])
+                await self.restarted()
+                if not self.ready:
+                    return None
+                self._last = await self._ask(payload, None)
+                return await _results(self._last)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.waiting += 1
+        try:
+            yield
         finally:
             self.waiting -= 1
-        return results
 
-    async def _ask(self, payload: bytes, before: asyncio.Task[bytes] | None) -> asyncio.Task[bytes]:
+    async def _ask(self, payload: bytes, before: asyncio.Task[Answer] | None) -> asyncio.Task[Answer]:
         """Send a request, the next after that whose answer is heard by `before`; who hears its answer."""
         process = self._process
         if not self.ready or process is None:
@@ -178,12 +206,15 @@ class Worker:
             await _send(process, payload)
         return asyncio.create_task(self._hear(process, before), name="analysis: hear an answer")
 
-    async def _hear(self, process: Process, before: asyncio.Task[bytes] | None) -> bytes:
+    async def _hear(self, process: Process, before: asyncio.Task[Answer] | None) -> Answer:
         """The next answer of this process, once the one `before` is heard."""
         if before is not None:
             await asyncio.wait([before])
-        async with self._or_end(process):
-            return await _received(process)
+        try:
+            async with self._or_end(process):
+                return await _received(process)
+        except ProcessEnded as error:
+            return error
 
     @asynccontextmanager
     async def _or_end(self, process: Process) -> AsyncIterator[None]:
@@ -215,6 +246,18 @@ class Worker:
                 async with asyncio.timeout(END_SECONDS):
                     await self._process.wait()
             await self._end(self._process)
+        if self._last is not None:
+            await asyncio.wait([self._last])
+
+
+async def _results(heard: asyncio.Task[Answer]) -> list[Result]:
+    """Shielded, as an answer that nobody waits for any more has to be heard in its turn all the same: else whoever
+    asked next would be given it. Raises ProcessEnded."""
+    answer = await asyncio.shield(heard)
+    if isinstance(answer, ProcessEnded):
+        raise answer
+    results: list[Result] = pickle.loads(answer)  # noqa: S301  # our own process's
+    return results
 
 
 def _pipes(process: Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,11 @@ async def pool() -> AsyncIterator[AnalysisPool]:
 
 
 def children() -> set[int]:
-    return {
-        int(child)
-        for task in Path("/proc/self/task").iterdir()
-        for child in (task / "children").read_text(encoding="ascii").split()
-    }
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
+            found.update(map(int, (thread / "children").read_text(encoding="ascii").split()))
+    return found
 
 
 async def running(pool: AnalysisPool) -> set[int]:
@@ -97,6 +98,49 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_given_to_nobody_else(
         task.cancel()
     asked = batch("York")
     assert await pool.analyse(asked) == in_this_process(asked)
+
+
+async def test_whoever_leaves_while_others_wait_behind_leaves_them_their_own_answers() -> None:
+    pool = AnalysisPool(1)
+    (pid,) = await running(pool)
+    # Small enough to be sent at once, all of them.
+    batches = [batch(f"York {number}", *["Ulm"] * number, sentences=30) for number in range(6)]
+    answers = [asyncio.create_task(pool.analyse(asked)) for asked in batches]
+    await answers[0]
+    for left in (2, 4):
+        answers[left].cancel()
+    for kept in (1, 3, 5):
+        assert await answers[kept] == in_this_process(batches[kept])
+    assert await pool.analyse(batch("Bath")) == in_this_process(batch("Bath"))
+    assert pid in children(), "by the process that had been asked"
+    await pool.close()
+
+
+async def test_a_document_that_ends_its_process_takes_none_along_that_waits_behind_it() -> None:
+    pool = AnalysisPool(1, patience=1.0)
+    await running(pool)
+    healthy = batch("York", "Ulm", "Bath", sentences=20)
+    poison = batch("longer than the patience", sentences=200_000)
+    ended, *answers = await asyncio.gather(pool.analyse(poison), *(pool.analyse([each]) for each in healthy))
+    assert "longer than 1 seconds" in str(ended[0])
+    assert [answer for (answer,) in answers] == in_this_process(healthy)
+    await pool.close()
+
+
+async def test_a_process_that_hangs_while_it_starts_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.analysis.pool.START_SECONDS", 1.0)
+    pool = AnalysisPool(1)
+    before = children()
+    first = asyncio.create_task(pool.analyse(batch("York")))
+    while not (started := children() - before):  # noqa: ASYNC110  a process tells nobody that it is there
+        await asyncio.sleep(0.001)
+    for pid in started:
+        os.kill(pid, signal.SIGSTOP)
+    assert await first == in_this_process(batch("York"))
+    await pool.ready()
+    assert await pool.analyse(batch("York")) == in_this_process(batch("York")), "in a thread"
+    assert not started & children()
+    await pool.close()
 
 
 async def test_nothing_is_imported_from_the_current_directory(
