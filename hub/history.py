@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -21,17 +20,16 @@ _ALL = 2**63 - 1
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
 
-async def keep_house(
-    service: GraphService, supervisor: Supervisor, settings: HubSettings, *, now: Callable[[], datetime]
-) -> None:
-    """Every hour, drop what is older than `settings` say; until the supervisor stops. On several nodes, who comes first
-    does it."""
+async def keep_house(service: GraphService, supervisor: Supervisor, settings: HubSettings) -> None:
+    """Every hour, drop what is older than `settings` say, by the store's clock: a node whose own is ahead would drop
+    what is to be kept. Until the supervisor stops; on several nodes, who comes first does it."""
     while not supervisor.stopping:
         try:
-            await collect_history(service, now() - settings.keep_history)
-            await trim_deliveries(service, now() - settings.keep_deliveries)
+            now = await service.store.now()
+            await collect_history(service, now - settings.keep_history)
+            await trim_deliveries(service, now - settings.keep_deliveries)
             if settings.keep_audit is not None:
-                await trim_audit(service, now() - settings.keep_audit)
+                await trim_audit(service, now - settings.keep_audit)
         except StoreError as error:
             log.warning("history not collected", error=error.message)
         await supervisor.pause(EVERY_SECONDS)

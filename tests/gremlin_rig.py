@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
+from gremlin_python.process.traversal import Traverser
+from gremlin_python.structure.io.graphbinaryV1 import GraphBinaryWriter
+
+from tests.connector_rig import served
 
 SERVICE = Path(__file__).parents[1] / "build" / "services" / "gremlin"
 
@@ -85,3 +92,38 @@ async def refuse(writer: asyncio.StreamWriter) -> None:
 async def babble(writer: asyncio.StreamWriter) -> None:
     writer.write(b"\x00\xff garbage \r\n\r\n" * 50)
     await writer.drain()
+
+
+NO_TRAVERSER = b"\x09\0\0\0\0\x01" + b"\x01\0\0\0\0\x07"
+"""A list of the number 7 with no traverser around it, in GraphBinary."""
+
+
+def results(*values: Any, bulk: int = 1) -> bytes:
+    """The list of traversers of an answer, in GraphBinary."""
+    return bytes(GraphBinaryWriter().write_object([Traverser(value, bulk) for value in values]))
+
+
+def frame(request: bytes, status: int, body: bytes) -> bytes:
+    """https://tinkerpop.apache.org/docs/3.7.4/dev/io/#graphbinary"""
+    start = request[0] + 2
+    return b"\x81\0" + request[start : start + 16] + struct.pack(">i", status) + b"\x01" + bytes(8) + body
+
+
+@asynccontextmanager
+async def answering(body: bytes, *, status: int = 200, for_ever: bool = False) -> AsyncIterator[int]:
+    """The port of a server that answers each request with this, once or without end."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        wire = web.WebSocketResponse()
+        await wire.prepare(request)
+        with suppress(OSError, TypeError):  # the client has gone
+            while True:
+                asked = await wire.receive_bytes()
+                await wire.send_bytes(frame(asked, status, body))
+                while for_ever:
+                    await wire.send_bytes(frame(asked, status, body))
+                    await asyncio.sleep(0.01)
+        return wire
+
+    async with served(handle) as url:
+        yield int(url.rpartition(":")[2])

@@ -24,11 +24,14 @@ log = structlog.stdlib.get_logger(__name__)
 
 INLINE_CHARS: Final = 1_000
 """A batch of less text takes a millisecond or two: less than handing it over costs while other threads are busy."""
+START_SECONDS: Final = 60.0
 END_SECONDS: Final = 5.0
 ALONE_TRIES: Final = 2
 REST_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 300.0
 """The largest document takes about ten on one core."""
+
+NOT_STARTED: Final = "no analysis process; documents are analysed in a thread"
 
 DEFAULT_WORKERS: Final = 1
 """More is more than the one process that writes can take in."""
@@ -36,10 +39,6 @@ DEFAULT_WORKERS: Final = 1
 
 class ProcessEnded(Exception):
     """An analysis process ended before it answered."""
-
-
-class NoProcess(ProcessEnded):
-    """There is none that could be asked."""
 
 
 class AnalysisPool:
@@ -87,15 +86,16 @@ class AnalysisPool:
         return [await self._run_alone(worker, task) for task in part]
 
     async def _run_alone(self, worker: Worker, task: Task) -> Result:
-        """What ends two processes that are at nothing else is rejected; where none starts, that is not the document's
-        fault."""
+        """What ends two processes is rejected; where none starts, that is not the document's fault."""
         for _ in range(ALONE_TRIES):
             try:
-                return (await worker.analyse([task], alone=True))[0]
-            except NoProcess:
-                return (await asyncio.get_running_loop().run_in_executor(self._thread, analyse_batch, [task]))[0]
+                results = await worker.analyse_anew([task])
             except ProcessEnded as error:
                 ended = error
+                continue
+            if results is None:
+                results = await asyncio.get_running_loop().run_in_executor(self._thread, analyse_batch, [task])
+            return results[0]
         return ended
 
     async def ready(self) -> None:
@@ -108,16 +108,13 @@ class AnalysisPool:
 
 
 class Worker:
-    """One `core.analysis.worker`, and the pipes to it. It is sent the next batch while it is at the one before, so that
-    it never waits for this process to have time."""
+    """One `core.analysis.worker`, and the pipes to it: it is asked for one batch at a time."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._process: Process | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._sending = asyncio.Lock()
-        self._last: asyncio.Task[bytes] | None = None
-        """Hears the answer to what was sent last."""
+        self._turn = asyncio.Lock()
         self._rests_until = 0.0
         self.ready = False
         self.waiting = 0
@@ -148,68 +145,55 @@ class Worker:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,
             )
-            self.ready = await _received(process) == READY
+            async with asyncio.timeout(START_SECONDS):
+                self.ready = await _received(process) == READY
+        except TimeoutError:
+            log.warning(NOT_STARTED, reason=f"it did not start within {START_SECONDS:g} seconds")
         except (OSError, ProcessEnded) as error:
-            log.warning("no analysis process; documents are analysed in a thread", reason=str(error))
+            log.warning(NOT_STARTED, reason=str(error))
         if not self.ready:
             self._rests_until = asyncio.get_running_loop().time() + REST_SECONDS
             if process is not None:
                 await self._end(process)
 
-    async def analyse(self, batch: Sequence[Task], *, alone: bool = False) -> list[Result]:
-        """`alone` has the process, which is started again if it has ended, at nothing else meanwhile, so that nothing
-        else ends it or is lost with it. Raises NoProcess, ProcessEnded."""
-        payload = request(batch)
-        self.waiting += 1
-        try:
-            async with self._sending:
-                if alone:
-                    await self._idle()
-                heard = self._last = await self._ask(payload, self._last)
-                if alone:
-                    await asyncio.wait([heard])
-            # The answer comes, and is heard, even if nobody waits for it any more: else the next would be taken for it.
-            results: list[Result] = pickle.loads(await asyncio.shield(heard))  # noqa: S301  # our own process's
-        finally:
-            self.waiting -= 1
-        return results
+    async def analyse(self, batch: Sequence[Task]) -> list[Result]:
+        """Raises ProcessEnded."""
+        async with self._taking_turns():
+            return await self._answered(batch)
 
-    async def _idle(self) -> None:
-        """Wait until all is answered, and, if that ended it, until it is started again or has failed to start."""
-        if self._last is not None:
-            await asyncio.wait([self._last])
-        self.start()
-        await self.started()
-
-    async def _ask(self, payload: bytes, before: asyncio.Task[bytes] | None) -> asyncio.Task[bytes]:
-        """Send a request, the next after that whose answer is heard by `before`; who hears its answer. Raises
-        NoProcess, ProcessEnded."""
-        process = self._process
-        if not self.ready or process is None:
-            raise NoProcess("the analysis process is not there")
-        async with self._or_end(process):
-            await _send(process, payload)
-        return asyncio.create_task(self._hear(process, before), name="analysis: hear an answer")
-
-    async def _hear(self, process: Process, before: asyncio.Task[bytes] | None) -> bytes:
-        """The next answer of this process, once the one `before` is heard."""
-        if before is not None:
-            await asyncio.wait([before])
-        async with self._or_end(process):
-            return await _received(process)
+    async def analyse_anew(self, batch: Sequence[Task]) -> list[Result] | None:
+        """By a process that is started again if one before has ended it; None where none starts. Raises ProcessEnded,
+        for which there is nothing to blame but this batch."""
+        async with self._taking_turns():
+            self.start()
+            await self.started()
+            return await self._answered(batch) if self.ready else None
 
     @asynccontextmanager
-    async def _or_end(self, process: Process) -> AsyncIterator[None]:
-        """What is not done within the worker's patience, or breaks off however it may, ends the process: else the next
-        answer would be one to a request of before."""
+    async def _taking_turns(self) -> AsyncIterator[None]:
+        self.waiting += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self.waiting -= 1
+
+    async def _answered(self, batch: Sequence[Task]) -> list[Result]:
+        process = self._process
+        if not self.ready or process is None:
+            raise ProcessEnded("the analysis process is not there")
         try:
             async with asyncio.timeout(self._patience):
-                yield
+                await _send(process, request(batch))
+                answer = await _received(process)
         except BaseException as error:
+            # Whatever it is: the next answer would be that of this request.
             await self._end(process)
             if isinstance(error, TimeoutError):
                 raise ProcessEnded(f"analysis took longer than {self._patience:g} seconds") from None
             raise
+        results: list[Result] = pickle.loads(answer)  # noqa: S301  # our own process's
+        return results
 
     async def _end(self, process: Process) -> None:
         if process is self._process:

@@ -26,6 +26,8 @@ from gremlin_python.process.traversal import Bytecode
 from core.errors import GraphServerConflict, GraphServerError, GraphServerUnavailable
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_RESULTS = 10_000_000
+"""In one answer: a traverser says itself how many it stands for, up to 2**63."""
 CLOSE_SECONDS = 1.0
 PARTIAL_CONTENT = 206
 RETRYABLE = frozenset({429, 597, 598})
@@ -147,6 +149,8 @@ class Connection:
             found: list[Any] = []
             while not answer.empty():
                 found += answer.get_nowait()
+            if sum(max(0, traverser.bulk) for traverser in found) > MAX_RESULTS:
+                raise OverflowError(f"the answer has more than {MAX_RESULTS:,} results")  # noqa: TRY301
             return [each for traverser in found for each in [traverser.object] * traverser.bulk]
         except GremlinServerError as error:
             raise _refused(error) from error

@@ -7,7 +7,9 @@ properties of a batch together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import stamina
@@ -15,7 +17,7 @@ from gremlin_python.process.graph_traversal import GraphTraversal, __
 from gremlin_python.process.traversal import Direction, Merge, T
 
 from core.aws.neptune import NeptuneClient, g
-from core.errors import GraphServerConflict, GraphServerError
+from core.errors import GraphServerConflict, GraphServerError, GraphServerUnavailable
 from core.projection.elements import CHUNK, DOCUMENT, ENTITY, Edge, Elements, Properties, Vertex
 
 STEP_BUDGET = 2_000
@@ -26,6 +28,8 @@ LABELS = (DOCUMENT, CHUNK, ENTITY)
 MARKER = "aime:projection"
 """The vertex that says which projection the server holds, and up to which version."""
 UNFINISHED = "unfinished"
+VERSION = re.compile("[0-9]{1,18}")
+"""A graph version, which is below 2**63."""
 
 Element = TypeVar("Element", Vertex, Edge)
 
@@ -82,7 +86,7 @@ class GremlinGraph:
         if not found:
             return None
         generation, _, version = str(found[0]).partition(" ")
-        return (generation, int(version)) if version.isdigit() else None
+        return (generation, int(version)) if VERSION.fullmatch(version) else None
 
     async def mark(self, generation: str, version: int) -> None:
         # One value that is replaced whole, so that no reader sees a version with another's generation.
@@ -98,24 +102,31 @@ class GremlinGraph:
 
     async def count_vertices(self) -> dict[str, int]:
         """By label."""
-        [counts] = await self._send(g.V().has_label(*LABELS).group_count().by(T.label))
-        return {str(label): int(number) for label, number in counts.items()}
+        answer = await self._send(g.V().has_label(*LABELS).group_count().by(T.label))
+        with _understood():
+            [counts] = answer
+            return {str(label): int(number) for label, number in counts.items()}
 
     async def count_edges(self) -> int:
-        [number] = await self._send(g.V().has_label(*LABELS).out_e().count())
-        return int(number)
+        answer = await self._send(g.V().has_label(*LABELS).out_e().count())
+        with _understood():
+            [number] = answer
+            return int(number)
 
     async def missing(self, elements: Elements) -> list[str]:
         """The ids of vertices and edges that the server does not hold as they are here."""
         wanted = {**elements.entities, **elements.vertices}
         held: dict[str, dict[str, Any]] = {}
         for ids in pieces(wanted):
-            for each in await self._send(g.V(*ids).project("id", "is").by(T.id).by(__.value_map())):
-                held[each["id"]] = {key: value[0] for key, value in each["is"].items()}
+            answer = await self._send(g.V(*ids).project("id", "is").by(T.id).by(__.value_map()))
+            with _understood():
+                for each in answer:
+                    held[each["id"]] = {key: value[0] for key, value in each["is"].items()}
         edges: dict[str, dict[str, Any]] = {}
         for ids in pieces(elements.edges):
-            for each in await self._send(g.E(*ids).project("id", "is").by(T.id).by(__.value_map())):
-                edges[each["id"]] = dict(each["is"])
+            answer = await self._send(g.E(*ids).project("id", "is").by(T.id).by(__.value_map()))
+            with _understood():
+                edges.update({each["id"]: dict(each["is"]) for each in answer})
         return [id_ for id_, vertex in wanted.items() if held.get(id_) != dict(vertex.properties)] + [
             id_ for id_, edge in elements.edges.items() if edges.get(id_) != dict(edge.properties)
         ]
@@ -128,6 +139,15 @@ class GremlinGraph:
 
     async def _send(self, traversal: GraphTraversal) -> list[Any]:
         return await retry_conflicts(lambda: self._client.submit(traversal))
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Raises GraphServerUnavailable where an answer, which may be Gremlin of any kind, is none to what was asked."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise GraphServerUnavailable("the graph server's answer is none to what it was asked") from error
 
 
 async def retry_conflicts(send: Callable[[], Awaitable[list[Any]]]) -> list[Any]:

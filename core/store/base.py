@@ -218,6 +218,10 @@ class Store(Protocol):
         """The oldest version that can still be read; 0 until `gc` collects. An index made before it rose is rebuilt."""
         ...
 
+    async def now(self) -> datetime:
+        """By the clock that versions, deliveries and audit records have their time from."""
+        ...
+
     async def version_at(self, moment: datetime) -> int:
         """The graph version as it was then."""
         ...

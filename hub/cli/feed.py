@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from hub.net import Network
 from hub.plugins import Plugins
 from hub.runners.schedule import backoff
 from hub.sdk import Context, Feeds, Outcome
+from hub.sdk.files import FileRecord
 
 TRIES = 5
 """For documents that the queue could not take for a reason that passes."""
@@ -86,26 +88,50 @@ class Feeding:
 async def feed(url: str, files: Files, defaults: Defaults, max_content_bytes: int) -> dict[str, Any]:
     """Publish what the files hold, confirmed; names each document that was rejected on stderr, and counts the others.
 
-    Raises ConfigError, PluginError for a URL that cannot be used, NotReady when the queue takes no more.
+    Raises ConfigError, PluginError for a URL that cannot be used, NotReady when the queue takes no more, and
+    CancelledError for a SIGTERM.
     """
     with progress_of(files) as progress:
         task = progress.add_task("documents", total=count_documents(files) if progress.live.is_started else None)
         async with Network() as network, aclosing(_queue(url, _context(network))) as queue:
             feeding = Feeding(queue)
-            async with aclosing(records_of(files, defaults, max_content_bytes)) as records:
-                async for record in records:
-                    if record.error is not None or record.fields is None:
-                        feeding.reject(record.where, record.error or "holds no document")
-                        continue
-                    try:
-                        document = Document.parse(record.fields, max_content_bytes=max_content_bytes)
-                    except InvalidDocument as error:
-                        feeding.reject(record.where, error.message)
-                        continue
-                    await feeding.add(record.where, document)
-                    progress.update(task, completed=feeding.published + feeding.rejected)
-            await feeding.flush()
+            with _stoppable(feeding):
+                async with aclosing(records_of(files, defaults, max_content_bytes)) as records:
+                    async for where, document in _documents(records, feeding, max_content_bytes):
+                        await feeding.add(where, document)
+                        progress.update(task, completed=feeding.published + feeding.rejected)
+                await feeding.flush()
     return feeding.as_json()
+
+
+async def _documents(
+    records: AsyncIterable[FileRecord], feeding: Feeding, max_content_bytes: int
+) -> AsyncIterator[tuple[str, Document]]:
+    """What the records hold, and where; what is none is rejected here and now."""
+    async for record in records:
+        if record.error is not None or record.fields is None:
+            feeding.reject(record.where, record.error or "holds no document")
+            continue
+        try:
+            yield record.where, Document.parse(record.fields, max_content_bytes=max_content_bytes)
+        except InvalidDocument as error:
+            feeding.reject(record.where, error.message)
+
+
+@contextmanager
+def _stoppable(feeding: Feeding) -> Iterator[None]:
+    """SIGTERM breaks the block off, as Ctrl-C does by itself; either says how far it came."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        yield
+    except asyncio.CancelledError:
+        perhaps = f"and perhaps some of the next {feeding.queue.batch}"
+        warn(f"stopped: {feeding.published:,} documents are published, {perhaps}")
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def _queue(url: str, context: Context) -> Feeds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,9 @@ import typer
 
 from hub.cli.options import JsonOption, Place, at_place
 from hub.cli.output import count, print_json
+
+TERMINATED = 128 + signal.SIGTERM
+"""The exit code that a shell tells of a process which SIGTERM has ended; Ctrl-C makes it 130."""
 
 
 @at_place
@@ -44,7 +48,10 @@ def ingest(
     files = list(named_files(paths))
     defaults = {"source": source, "language": language}
     if to is not None:
-        summary = asyncio.run(feed(to, files, defaults, place.max_content_bytes))
+        try:
+            summary = asyncio.run(feed(to, files, defaults, place.max_content_bytes))
+        except asyncio.CancelledError:
+            raise typer.Exit(TERMINATED) from None
         done = f"{summary['published']:,} published, {summary['rejected']:,} rejected."
     else:
         summary = asyncio.run(intake(place, files, defaults))

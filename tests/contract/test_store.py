@@ -374,6 +374,12 @@ async def test_the_version_at_a_moment(store: Store) -> None:
     assert await store.version_at(datetime.now(UTC) + timedelta(minutes=1)) == 1
 
 
+async def test_the_stores_clock_is_the_one_that_versions_have_their_time_from(store: Store) -> None:
+    before = await store.now()
+    [entry] = await commit(store, upsert("a", chunk("One.")))
+    assert before <= entry.at <= await store.now()
+
+
 # ---------------------------------------------------------------- the small tables
 
 

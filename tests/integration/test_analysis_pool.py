@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,17 +41,12 @@ async def pool() -> AsyncIterator[AnalysisPool]:
     await pool.close()
 
 
-@pytest.fixture
-async def single() -> AsyncIterator[AnalysisPool]:
-    """A pool of one process."""
-    pool = AnalysisPool(1)
-    yield pool
-    await pool.close()
-
-
 def children() -> set[int]:
-    here = str(os.getpid())
-    return {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and here in _stat(entry)[1:2]}
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
+            found.update(map(int, (thread / "children").read_text(encoding="ascii").split()))
+    return found
 
 
 async def running(pool: AnalysisPool) -> set[int]:
@@ -82,56 +78,69 @@ async def test_a_process_that_is_killed_takes_no_document_along(pool: AnalysisPo
 
 
 @pytest.mark.parametrize("kill", [False, True])
-async def test_batches_asked_for_at_once_each_get_their_own_answer(single: AnalysisPool, *, kill: bool) -> None:
-    (pid,) = await running(single)
+async def test_batches_that_are_asked_for_at_once_each_get_their_own_answer(*, kill: bool) -> None:
+    pool = AnalysisPool(1)
+    (pid,) = await running(pool)
     batches = [batch(f"York {number}", f"Ulm {number}", sentences=200) for number in range(6)]
-    answers = [asyncio.create_task(single.analyse(asked)) for asked in batches]
+    answers = [asyncio.create_task(pool.analyse(asked)) for asked in batches]
     await answers[0]
     if kill:
         os.kill(pid, signal.SIGKILL)
     assert await asyncio.gather(*answers) == [in_this_process(asked) for asked in batches]
+    await pool.close()
 
 
-async def test_an_answer_that_nobody_waits_for_any_more_is_given_to_nobody_else(single: AnalysisPool) -> None:
-    (pid,) = await running(single)
-    os.kill(pid, signal.SIGSTOP)
-    first, dropped = [asyncio.create_task(single.analyse(batch(name))) for name in ("Bath", "Ulm")]
-    while not single.saturated:  # noqa: ASYNC110  it says so to nobody
-        await asyncio.sleep(0)
-    dropped.cancel()
-    last = asyncio.create_task(single.analyse(batch("York")))
-    os.kill(pid, signal.SIGCONT)
-    assert await asyncio.gather(first, last) == [in_this_process(batch("Bath")), in_this_process(batch("York"))]
-    assert pid in children(), "what is dropped costs the others nothing"
-
-
-async def test_a_document_that_ends_its_process_takes_none_along_that_was_asked_for_at_once(
-    single: AnalysisPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import html, os\nhtml.unescape = lambda text: os._exit(9) if 'deadly' in text else text"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    await running(single)
-    raw = {"document_id": "deadly", "content": "A deadly text. " * 100, "metadata": {"content_type": "text/html"}}
-    deadly = asyncio.create_task(single.analyse([(Document.parse(raw), frozenset())]))
-    batches = [batch(f"York {number}", f"Ulm {number}") for number in range(2)]
-    results = [result for results in await asyncio.gather(*map(single.analyse, batches)) for result in results]
-    assert [result for result in results if isinstance(result, Exception)] == []
-    assert isinstance((await deadly)[0], Exception)
-
-
-async def test_a_process_that_is_killed_while_the_pool_closes_is_not_started_again(single: AnalysisPool) -> None:
-    before = children()
-    (pid,) = await running(single)
-    os.kill(pid, signal.SIGSTOP)
-    asked = asyncio.create_task(single.analyse(batch("York")))
-    closing = asyncio.create_task(single.close())
+async def test_an_answer_that_nobody_waits_for_any_more_is_given_to_nobody_else(pool: AnalysisPool) -> None:
+    await running(pool)
+    dropped = [asyncio.create_task(pool.analyse(batch("Bath", "Ulm", sentences=5_000))) for _ in range(3)]
     await asyncio.sleep(0)
-    os.kill(pid, signal.SIGKILL)
-    await closing
-    await asyncio.wait([asked])
-    assert children() == before
+    for task in dropped:
+        task.cancel()
+    asked = batch("York")
+    assert await pool.analyse(asked) == in_this_process(asked)
+
+
+async def test_whoever_leaves_while_others_wait_behind_leaves_them_their_own_answers() -> None:
+    pool = AnalysisPool(1)
+    (pid,) = await running(pool)
+    # Small enough to be sent at once, all of them.
+    batches = [batch(f"York {number}", *["Ulm"] * number, sentences=30) for number in range(6)]
+    answers = [asyncio.create_task(pool.analyse(asked)) for asked in batches]
+    await answers[0]
+    for left in (2, 4):
+        answers[left].cancel()
+    for kept in (1, 3, 5):
+        assert await answers[kept] == in_this_process(batches[kept])
+    assert await pool.analyse(batch("Bath")) == in_this_process(batch("Bath"))
+    assert pid in children(), "by the process that had been asked"
+    await pool.close()
+
+
+async def test_a_document_that_ends_its_process_takes_none_along_that_waits_behind_it() -> None:
+    pool = AnalysisPool(1, patience=1.0)
+    await running(pool)
+    healthy = batch("York", "Ulm", "Bath", sentences=20)
+    poison = batch("longer than the patience", sentences=200_000)
+    ended, *answers = await asyncio.gather(pool.analyse(poison), *(pool.analyse([each]) for each in healthy))
+    assert "longer than 1 seconds" in str(ended[0])
+    assert [answer for (answer,) in answers] == in_this_process(healthy)
+    await pool.close()
+
+
+async def test_a_process_that_hangs_while_it_starts_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.analysis.pool.START_SECONDS", 1.0)
+    pool = AnalysisPool(1)
+    before = children()
+    first = asyncio.create_task(pool.analyse(batch("York")))
+    while not (started := children() - before):  # noqa: ASYNC110  a process tells nobody that it is there
+        await asyncio.sleep(0.001)
+    for pid in started:
+        os.kill(pid, signal.SIGSTOP)
+    assert await first == in_this_process(batch("York"))
+    await pool.ready()
+    assert await pool.analyse(batch("York")) == in_this_process(batch("York")), "in a thread"
+    assert not started & children()
+    await pool.close()
 
 
 async def test_nothing_is_imported_from_the_current_directory(
@@ -180,15 +189,10 @@ async def test_a_process_ends_with_the_one_that_started_it_even_in_the_middle_of
 
 
 def _is_alive(pid: int) -> bool:
-    return _stat(Path(f"/proc/{pid}"))[:1] not in ([], ["Z"])
-
-
-def _stat(process: Path) -> list[str]:
-    """Its state, its parent, and more; nothing of one that has ended."""
     try:
-        return (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 async def test_a_process_that_hangs_is_replaced() -> None:

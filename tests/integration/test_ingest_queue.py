@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import signal
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from hub.sdk import hooks
 from tests.faults.rig import AIME, environment
@@ -99,6 +103,32 @@ async def test_documents_go_through_sqs_in_order(tmp_path: Path) -> None:
         async with running(tmp_path, config=config, others=KINDS) as hub:
             await until(lambda: hub.instances["in"].status.documents.processed == 202)
             assert (await hub.service.document("d7")).text == "The newer version."
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_whoever_stops_it_is_told_how_far_it_came(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    lines = [json.dumps({"document_id": f"d{number}", "content": "Owls. " * 100}) for number in range(60_000)]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
+    async with wires() as broker:
+        queue = await broker.queue()
+        process = await asyncio.create_subprocess_exec(
+            *(AIME, "ingest", "--to", f"amqp://guest:guest@{broker.at}?queue={queue}", "corpus.jsonl"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            while await broker.waiting(queue) < 200:  # noqa: ASYNC110  the broker tells nobody that it has more
+                await asyncio.sleep(0.01)
+        process.send_signal(number)
+        out, err = await process.communicate()
+        assert (process.returncode, out) == (code, b"")
+        told = re.search(r"stopped: ([\d,]+) documents are published, and perhaps some of the next 64", err.decode())
+        assert told, err
+        published = int(told[1].replace(",", ""))
+        assert published <= await broker.waiting(queue) <= published + 64
+        await broker.delete(queue)
 
 
 async def test_what_cannot_be_fed_is_told_in_one_sentence(tmp_path: Path) -> None:

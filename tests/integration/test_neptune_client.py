@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 
 import pytest
-from aiohttp import web
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -17,8 +14,7 @@ from botocore.session import Session
 from core.aws.neptune import NeptuneClient, g
 from core.aws.signing import neptune_headers
 from core.errors import ConfigError, GraphServerError, GraphServerUnavailable, InvalidInput, NotFound
-from tests.connector_rig import served
-from tests.gremlin_rig import address, babble, hang, hostile, refuse
+from tests.gremlin_rig import NO_TRAVERSER, address, answering, babble, hang, hostile, refuse, results
 
 
 @pytest.fixture
@@ -81,49 +77,27 @@ async def test_a_server_that_is_none_is_a_typed_error_within_the_timeout(
             await client.get_vertex("x")
 
 
-LIST_OF_ONE = b"\x09\0\0\0\0\x01" + b"\x01\0\0\0\0\x07"
-"""The number 7 and no traverser around it, in GraphBinary."""
-
-
-def frame(request: bytes, status: int) -> bytes:
-    """https://tinkerpop.apache.org/docs/3.7.4/dev/io/#graphbinary"""
-    start = request[0] + 2
-    return b"\x81\0" + request[start : start + 16] + struct.pack(">i", status) + b"\x01" + bytes(8) + LIST_OF_ONE
-
-
-@asynccontextmanager
-async def answering(status: int, *, for_ever: bool = False) -> AsyncIterator[int]:
-    """The port of a server that answers each request with this frame, once or without end."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        wire = web.WebSocketResponse()
-        await wire.prepare(request)
-        asked = await wire.receive_bytes()
-        with suppress(OSError):
-            await wire.send_bytes(frame(asked, status))
-            while for_ever:
-                await wire.send_bytes(frame(asked, status))
-                await asyncio.sleep(0.01)
-        return wire
-
-    async with served(handle) as url:
-        yield int(url.rpartition(":")[2])
-
-
 async def test_an_answer_that_no_traversal_gives_is_a_typed_error() -> None:
-    async with answering(200) as port, NeptuneClient("127.0.0.1", port, use_ssl=False) as client:
+    async with answering(NO_TRAVERSER) as port, NeptuneClient("127.0.0.1", port, use_ssl=False) as client:
         with pytest.raises(GraphServerUnavailable, match=f"127.0.0.1:{port}"):
             await client.get_vertex("x")
 
 
 async def test_an_answer_that_never_ends_is_left_after_the_timeout() -> None:
     async with (
-        answering(206, for_ever=True) as port,
+        answering(NO_TRAVERSER, status=206, for_ever=True) as port,
         NeptuneClient("127.0.0.1", port, use_ssl=False, timeout=0.2) as client,
         asyncio.timeout(60),
     ):
         with pytest.raises(GraphServerUnavailable, match="does not answer in time"):
             await client.get_vertex("x")
+
+
+@pytest.mark.parametrize("bulk", [20_000_000, 2**62])
+async def test_an_answer_that_says_it_is_huge_is_not_unfolded(bulk: int) -> None:
+    async with answering(results(7, bulk=bulk)) as port, NeptuneClient("127.0.0.1", port, use_ssl=False) as client:
+        with pytest.raises(GraphServerUnavailable, match="more than 10,000,000 results"):
+            await client.query(g.V())
 
 
 async def test_closing_does_not_wait_for_a_server_that_hangs() -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +289,13 @@ async def test_a_key_that_is_made_or_revoked_elsewhere_counts_on_every_hub(url: 
         await becomes(None, 401)
         assert (await aime(tmp_path, "keys", "revoke", made["id"], "--store", url)).code == 0
         await becomes(made["secret"], 401)
+
+
+async def test_a_node_whose_clock_is_ahead_collects_no_history_that_others_keep(url: str) -> None:
+    async with await create_graph_service(url) as service:
+        for text in ("One.", "Two."):
+            await service.process_document(document_id="a", content=text)
+        async with Hub(Config(), service=service, now=lambda: datetime.now(UTC) + timedelta(days=40)):
+            await service.refresh()
+        assert await service.store.floor() == 0
+        assert (await service.document("a", as_of_version=1)).text == "One."

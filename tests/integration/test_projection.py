@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.aws.neptune import NeptuneClient, g
 from core.errors import GraphServerConflict, GraphServerError, GraphServerUnavailable
-from core.projection.elements import Edge, Vertex
+from core.projection.elements import Edge, Elements, Vertex
 from core.projection.gremlin import MARKER, GremlinGraph, batches, retry_conflicts
 from core.projection.projection import CURSOR, Cursor, Projection
 from core.projection.verify import Report, verify
 from core.service import GraphService, create_graph_service
-from tests.gremlin_rig import address
+from tests.gremlin_rig import address, answering, results
 
 NAMES = ("Ulm", "Bath", "Cork", "Ada Lovelace", "Grace Hopper", "Analytical Engine", "River Danube")
 
@@ -251,3 +252,30 @@ async def test_a_graph_that_no_hub_projected_is_left_alone(
     with pytest.raises(GraphServerError, match="no hub has projected"):
         await projection.step()
     assert await client.query(g.V().values("title")) == ["somebody else's"]
+
+
+@pytest.mark.parametrize("values", [(), (1, 2), ("many",), (None,), ({"document": "x"},), ({"id": "d:a", "is": None},)])
+async def test_gremlin_that_is_no_answer_to_what_was_asked_is_a_typed_error(values: tuple[Any, ...]) -> None:
+    wanted = Elements(
+        vertices={"d:a": Vertex("d:a", "document", ())}, edges={"x": Edge("x", "mentions", "d:a", "d:a", ())}
+    )
+    async with (
+        answering(results(*values)) as port,
+        NeptuneClient("127.0.0.1", port, use_ssl=False, pool_size=1) as client,
+    ):
+        graph = GremlinGraph(client)
+        for asked in (graph.count_vertices, graph.count_edges):
+            with pytest.raises(GraphServerUnavailable, match="none to what it was asked"):
+                await asked()
+        if values:
+            with pytest.raises(GraphServerUnavailable, match="none to what it was asked"):
+                await graph.missing(wanted)
+
+
+@pytest.mark.parametrize("version", ["\u00b2", "-1", "", "9" * 19, "9" * 5_000])
+async def test_a_marker_that_no_hub_has_written_is_none(version: str) -> None:
+    async with (
+        answering(results(f"generation {version}")) as port,
+        NeptuneClient("127.0.0.1", port, use_ssl=False, pool_size=1) as client,
+    ):
+        assert await GremlinGraph(client).marker() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from core.entities import Mention, Relation
@@ -32,6 +33,11 @@ async def head(db: Connection) -> int:
 async def floor(db: Connection) -> int:
     version: int = await db.fetchval("SELECT floor FROM graph")
     return version
+
+
+async def now(db: Connection) -> datetime:
+    moment: datetime = await db.fetchval("SELECT clock_timestamp()")
+    return moment
 
 
 async def version_at(db: Connection, at: float) -> int:

@@ -143,6 +143,9 @@ class PostgresStore:
     async def floor(self) -> int:
         return await self._database.run(read.floor)
 
+    async def now(self) -> datetime:
+        return await self._database.run(read.now)
+
     async def version_at(self, moment: datetime) -> int:
         return await self._database.run(read.version_at, moment.timestamp())
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from core.entities import Mention, Relation
@@ -120,6 +120,9 @@ class SqliteStore:
 
     async def floor(self) -> int:
         return await self._reader.run(read.floor)
+
+    async def now(self) -> datetime:
+        return datetime.now(UTC)
 
     async def version_at(self, moment: datetime) -> int:
         return await self._reader.run(read.version_at, moment.timestamp())
