@@ -142,6 +142,8 @@ class Worker:
                 *("-P", "-m", "core.analysis.worker"),
                 stdin=PIPE,
                 stdout=PIPE,
+                # An answer is held whole anyway, and Python 3.11 does not see a process end whose reader pauses.
+                limit=sys.maxsize,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,
             )
