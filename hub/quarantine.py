@@ -48,16 +48,18 @@ class QuarantinedMessage(Quarantined):
     message: Base64Bytes
 
 
-class _Kept(Quarantined):
-    """As stored. `payload` is what was accepted and would be lost otherwise: a document posted with `wait=false`;
-    `message` is what a queue sent, in base64."""
+class _Body(BaseModel):
+    """What is kept of one, if anything. `payload` is what was accepted and would be lost otherwise: a document posted
+    with `wait=false`; `message` is what a queue sent, in base64."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     payload: str | None = None
     message: str | None = None
 
 
 class Quarantine:
-    """The records of scope `quarantine`."""
+    """The records of scope `quarantine`; and of scope `quarantined` what is kept of each, which may be large."""
 
     def __init__(self, service: GraphService) -> None:
         self._service = service
@@ -70,7 +72,7 @@ class Quarantine:
         """Learn what is set aside, so that good documents cost no look-up."""
         records = await self._service.store.records("quarantine")
         self._keys = {("quarantine", key) for key in records}
-        self._message_bytes = sum(_Kept.model_validate_json(text).message_bytes or 0 for text in records.values())
+        self._message_bytes = sum(Quarantined.model_validate_json(text).message_bytes or 0 for text in records.values())
 
     # -- what a transaction writes
 
@@ -83,7 +85,7 @@ class Quarantine:
             if isinstance(change, Failure):
                 found.update(self._entry(connector, change.document_id, change.error))
             elif (key := _key(connector, change.document_id)) in self._keys:
-                found[key] = None
+                found |= _without(key)
         return found
 
     def dead_letter(self, connector: str, document_id: str, error: str, payload: str) -> Mapping[Key, str | None]:
@@ -122,10 +124,10 @@ class Quarantine:
 
     async def message(self, connector: str, document_id: str) -> QuarantinedMessage:
         """Raises NotFound."""
-        kept = await self._kept(connector, document_id)
-        if kept.message is None:
+        entry, body = await self._kept(connector, document_id)
+        if body.message is None:
             raise NotFound(f"of {document_id!r} of {connector!r} no message is kept")
-        return QuarantinedMessage.model_validate(kept.model_dump(exclude={"payload"}))
+        return QuarantinedMessage.model_validate(entry.model_dump() | {"message": body.message})
 
     # -- for the admin
 
@@ -137,41 +139,43 @@ class Quarantine:
     async def retry(self, connector: str, document_id: str, *, actor: str) -> None:
         """Put a document that was accepted back into the journal. Raises NotFound, and InvalidInput for one whose
         content was not kept, since its connector brings it again when it changes."""
-        kept = await self._kept(connector, document_id)
-        if kept.message is not None:
+        entry, body = await self._kept(connector, document_id)
+        if body.message is not None:
             raise InvalidInput(f"message {document_id!r} cannot be read as it is: read it, and publish it again mended")
-        if kept.payload is None:
+        if body.payload is None:
             raise InvalidInput(
                 f"the hub did not keep {document_id!r}: connector {connector!r} brings it when it changes at its source"
             )
-        item = JournalItem(uuid.uuid4().hex, "document", kept.payload, actor)
+        item = JournalItem(uuid.uuid4().hex, "document", body.payload, actor)
         status = JournalStatus(status=Status.ACCEPTED, journal_id=item.id, actor=actor, at=datetime.now(UTC))
         await self._service.write(
             ChangeSet(
                 journal=(item,),
                 records={
-                    _key(connector, document_id): None,
+                    **_without(_key(connector, document_id)),
                     ("journal_status", document_id): status.model_dump_json(),
                 },
-                audit=(_about("quarantine.retried", kept, actor),),
+                audit=(_about("quarantine.retried", entry, actor),),
             )
         )
 
     async def drop(self, connector: str, document_id: str, *, actor: str) -> None:
         """Forget one for good. Raises NotFound."""
-        kept = await self._kept(connector, document_id)
-        await self._service.write(
-            ChangeSet(records={_key(connector, document_id): None}, audit=(_about("quarantine.dropped", kept, actor),))
-        )
-        if kept.message is not None:
-            self._keys.discard(_key(connector, document_id))
-            self._message_bytes -= kept.message_bytes or 0
+        entry, body = await self._kept(connector, document_id)
+        key = _key(connector, document_id)
+        await self._service.write(ChangeSet(records=_without(key), audit=(_about("quarantine.dropped", entry, actor),)))
+        if body.message is not None:
+            self._keys.discard(key)
+            self._message_bytes -= entry.message_bytes or 0
 
-    async def _kept(self, connector: str, document_id: str) -> _Kept:
-        text = await self._service.store.record(*_key(connector, document_id))
+    async def _kept(self, connector: str, document_id: str) -> tuple[Quarantined, _Body]:
+        key = _key(connector, document_id)
+        text = await self._service.store.record(*key)
         if text is None:
             raise NotFound(f"there is no document {document_id!r} of {connector!r} in quarantine")
-        return _Kept.model_validate_json(text)
+        # An earlier release wrote both into one.
+        body = await self._service.store.record(*_body_of(key)) or text
+        return Quarantined.model_validate_json(text), _Body.model_validate_json(body)
 
     def _entry(
         self, connector: str, document_id: str, error: str, payload: str | None = None, message: bytes | None = None
@@ -180,21 +184,32 @@ class Quarantine:
         if payload is None and key not in self._keys and len(self._keys) >= MAX_ENTRIES:
             return
         self._keys.add(key)
-        entry = _Kept(
+        entry = Quarantined(
             connector=connector,
             document_id=document_id,
             error=error[:ERROR_CHARS],
             at=datetime.now(UTC),
-            payload=payload,
             message_bytes=None if message is None else len(message),
-            message=None if message is None else base64.b64encode(message).decode(),
         )
         yield key, entry.model_dump_json()
+        # Else what is kept stays: it was accepted, whatever was refused since.
+        if payload is not None or message is not None:
+            body = _Body(payload=payload, message=None if message is None else base64.b64encode(message).decode())
+            yield _body_of(key), body.model_dump_json(exclude_none=True)
 
 
 def _key(connector: str, document_id: str) -> Key:
     # JSON keeps apart what a separator of our own could not.
     return ("quarantine", json.dumps([connector, document_id]))
+
+
+def _body_of(key: Key) -> Key:
+    return "quarantined", key[1]
+
+
+def _without(key: Key) -> Records:
+    """What removes an entry."""
+    return {key: None, _body_of(key): None}
 
 
 def _about(action: str, kept: Quarantined, actor: str) -> AuditRecord:

@@ -7,10 +7,11 @@ import os
 import pickle
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from itertools import chain
+from math import inf
 from typing import Final
 
 import structlog
@@ -38,9 +39,6 @@ DEFAULT_WORKERS: Final = 1
 
 class ProcessEnded(Exception):
     """An analysis process ended before it answered."""
-
-
-Answer = bytes | ProcessEnded
 
 
 class AnalysisPool:
@@ -88,11 +86,10 @@ class AnalysisPool:
         return [await self._run_alone(worker, task) for task in part]
 
     async def _run_alone(self, worker: Worker, task: Task) -> Result:
-        """What ends two processes that had nothing else to do is rejected; where none starts, that is not the
-        document's fault."""
+        """What ends two processes is rejected; where none starts, that is not the document's fault."""
         for _ in range(ALONE_TRIES):
             try:
-                results = await worker.analyse_alone([task])
+                results = await worker.analyse_anew([task])
             except ProcessEnded as error:
                 ended = error
                 continue
@@ -111,16 +108,13 @@ class AnalysisPool:
 
 
 class Worker:
-    """One `core.analysis.worker`, and the pipes to it. It is sent the next batch while it is at the one before, so that
-    it never waits for this process to have time."""
+    """One `core.analysis.worker`, and the pipes to it: it is asked for one batch at a time."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._process: Process | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._sending = asyncio.Lock()
-        self._last: asyncio.Task[Answer] | None = None
-        """Hears the answer to what was sent last."""
+        self._turn = asyncio.Lock()
         self._rests_until = 0.0
         self.ready = False
         self.waiting = 0
@@ -137,11 +131,6 @@ class Worker:
         """Wait until it is ready, or has failed to start."""
         if self._starting is not None:
             await asyncio.wait([self._starting])
-
-    async def restarted(self) -> None:
-        """Start it again if it has ended, and wait until it is ready, or has failed to start."""
-        self.start()
-        await self.started()
 
     async def _start(self) -> None:
         process: Process | None = None
@@ -169,65 +158,42 @@ class Worker:
 
     async def analyse(self, batch: Sequence[Task]) -> list[Result]:
         """Raises ProcessEnded."""
-        payload = request(batch)
-        with self._counted():
-            async with self._sending:
-                heard = self._last = await self._ask(payload, self._last)
-            return await _results(heard)
+        async with self._taking_turns():
+            return await self._answered(batch)
 
-    async def analyse_alone(self, batch: Sequence[Task]) -> list[Result] | None:
-        """In a process that does nothing else meanwhile, started again if it has ended; None where none starts. Raises
-        ProcessEnded, for which there is nothing to blame but this batch."""
-        payload = request(batch)
-        with self._counted():
-            async with self._sending:
-                if self._last is not None:
-                    await asyncio.wait([self._last])
-                await self.restarted()
-                if not self.ready:
-                    return None
-                self._last = await self._ask(payload, None)
-                return await _results(self._last)
+    async def analyse_anew(self, batch: Sequence[Task]) -> list[Result] | None:
+        """By a process that is started again if one before has ended it; None where none starts. Raises ProcessEnded,
+        for which there is nothing to blame but this batch."""
+        async with self._taking_turns():
+            self.start()
+            await self.started()
+            return await self._answered(batch) if self.ready else None
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _taking_turns(self) -> AsyncIterator[None]:
         self.waiting += 1
         try:
-            yield
+            async with self._turn:
+                yield
         finally:
             self.waiting -= 1
 
-    async def _ask(self, payload: bytes, before: asyncio.Task[Answer] | None) -> asyncio.Task[Answer]:
-        """Send a request, the next after that whose answer is heard by `before`; who hears its answer."""
+    async def _answered(self, batch: Sequence[Task]) -> list[Result]:
         process = self._process
         if not self.ready or process is None:
             raise ProcessEnded("the analysis process is not there")
-        async with self._or_end(process):
-            await _send(process, payload)
-        return asyncio.create_task(self._hear(process, before), name="analysis: hear an answer")
-
-    async def _hear(self, process: Process, before: asyncio.Task[Answer] | None) -> Answer:
-        """The next answer of this process, once the one `before` is heard."""
-        if before is not None:
-            await asyncio.wait([before])
-        try:
-            async with self._or_end(process):
-                return await _received(process)
-        except ProcessEnded as error:
-            return error
-
-    @asynccontextmanager
-    async def _or_end(self, process: Process) -> AsyncIterator[None]:
-        """What is not done within the worker's patience, or breaks off however it may, ends the process: else the next
-        answer would be one to a request of before."""
         try:
             async with asyncio.timeout(self._patience):
-                yield
+                await _send(process, request(batch))
+                answer = await _received(process)
         except BaseException as error:
+            # Whatever it is: the next answer would be that of this request.
             await self._end(process)
             if isinstance(error, TimeoutError):
                 raise ProcessEnded(f"analysis took longer than {self._patience:g} seconds") from None
             raise
+        results: list[Result] = pickle.loads(answer)  # noqa: S301  # our own process's
+        return results
 
     async def _end(self, process: Process) -> None:
         if process is self._process:
@@ -237,27 +203,17 @@ class Worker:
             await process.wait()
 
     async def close(self) -> None:
+        self._rests_until = inf
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
-        if self._process is not None:
-            _pipes(self._process)[0].close()
+        process = self._process
+        if process is not None:
+            _pipes(process)[0].close()
             with suppress(TimeoutError):
                 async with asyncio.timeout(END_SECONDS):
-                    await self._process.wait()
-            await self._end(self._process)
-        if self._last is not None:
-            await asyncio.wait([self._last])
-
-
-async def _results(heard: asyncio.Task[Answer]) -> list[Result]:
-    """Shielded, as an answer that nobody waits for any more has to be heard in its turn all the same: else whoever
-    asked next would be given it. Raises ProcessEnded."""
-    answer = await asyncio.shield(heard)
-    if isinstance(answer, ProcessEnded):
-        raise answer
-    results: list[Result] = pickle.loads(answer)  # noqa: S301  # our own process's
-    return results
+                    await process.wait()
+            await self._end(process)
 
 
 def _pipes(process: Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:

@@ -20,11 +20,11 @@ from core.entities import Mention, PackedChunk, Relation
 from core.model import LogEntry, Metadata, Op, StoredChunk, StoredDocument
 
 RecordScope = Literal[
-    "checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "journal_status", "extraction"
+    "checkpoint", "cursor", "connector", "endpoint", "key", "quarantine", "quarantined", "journal_status", "extraction"
 ]
 """Small named JSON values, each with one owner: what a connector has read, how far a follower came, a connector's
-or endpoint's state (paused, disabled), an API key's hash, a document set aside, the fate of a journalled one, what a
-language model found in a text."""
+or endpoint's state (paused, disabled), an API key's hash, a document set aside and what is kept of it, the fate of a
+journalled one, what a language model found in a text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from core.errors import InvalidInput, NotFound
+from core.model import Problem, ProcessResult, Status
+from core.service import GraphService
+from core.store.base import ChangeSet
 from hub import quarantine as module
-from hub.quarantine import MAX_MESSAGE_BYTES, Quarantine
-from tests.integration.hub.rig import audited, running
+from hub.quarantine import MAX_MESSAGE_BYTES, Quarantine, Records
+from tests.integration.hub.rig import audited, running, stored, until
 
 
 async def test_a_message_is_kept_once_however_often_it_comes_and_given_back_as_it_came(tmp_path: Path) -> None:
@@ -61,3 +65,31 @@ async def _set_aside_without_message(quarantine: Quarantine) -> None:
     entry = quarantine.dead_letter("api", "a", "is not right", '{"document_id": "a"}')
     await quarantine._service.write(module.ChangeSet(records=dict(entry)))
     await quarantine.message("api", "a")
+
+
+async def test_what_was_accepted_is_kept_whatever_is_refused_of_that_document_later(tmp_path: Path) -> None:
+    payload = '{"document_id": "a", "content": "Ada."}'
+    problem = Problem(code="invalid_document", message="is too large")
+    refused = ProcessResult(document_id="a", status=Status.REJECTED, error=problem)
+    async with running(tmp_path) as hub:
+        kept = hub.quarantine.dead_letter("api", "a", "could not be written", payload)
+        await hub.service.write(ChangeSet(records=kept))
+        await hub.service.write(hub.quarantine.refused("api", refused))
+        assert [entry.error for entry in await hub.quarantine.list()] == ["is too large"]
+        await hub.retry_quarantined("api", "a", actor="test")
+        await until(lambda: is_stored(hub.service, "a"))
+        assert await hub.service.store.records("quarantined") == {}
+
+
+async def test_what_an_earlier_release_set_aside_is_given_back(tmp_path: Path) -> None:
+    payload = '{"document_id": "a", "content": "Ada."}'
+    entry = {"connector": "api", "document_id": "a", "error": "e", "at": "2026-01-01T00:00:00Z", "payload": payload}
+    async with running(tmp_path) as hub:
+        records: Records = {("quarantine", json.dumps(["api", "a"])): json.dumps(entry)}
+        await hub.service.write(ChangeSet(records=records))
+        await hub.retry_quarantined("api", "a", actor="test")
+        await until(lambda: is_stored(hub.service, "a"))
+
+
+async def is_stored(service: GraphService, document_id: str) -> bool:
+    return document_id in await stored(service)
