@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -20,16 +21,18 @@ _ALL = 2**63 - 1
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("hub")
 
 
-async def keep_house(service: GraphService, supervisor: Supervisor, settings: HubSettings) -> None:
-    """Every hour, drop what is older than `settings` say, by the store's clock: a node whose own is ahead would drop
-    what is to be kept. Until the supervisor stops; on several nodes, who comes first does it."""
+async def keep_house(
+    service: GraphService, supervisor: Supervisor, settings: HubSettings, *, now: Callable[[], datetime]
+) -> None:
+    """Every hour, drop what is older than `settings` say; until the supervisor stops. On several nodes, who comes first
+    does it, by the clock of the store that they share: one whose own is ahead would drop what is to be kept."""
     while not supervisor.stopping:
         try:
-            now = await service.store.now()
-            await collect_history(service, now - settings.keep_history)
-            await trim_deliveries(service, now - settings.keep_deliveries)
+            moment = await service.store.now() if service.store.shared else now()
+            await collect_history(service, moment - settings.keep_history)
+            await trim_deliveries(service, moment - settings.keep_deliveries)
             if settings.keep_audit is not None:
-                await trim_audit(service, now - settings.keep_audit)
+                await trim_audit(service, moment - settings.keep_audit)
         except StoreError as error:
             log.warning("history not collected", error=error.message)
         await supervisor.pause(EVERY_SECONDS)

@@ -152,7 +152,7 @@ class Hub:
             self._stack = stack.pop_all()
         self._instances.start(self.instances)
         self._duties.start(self._supervisor)
-        keeping = partial(keep_house, self.service, self._supervisor, self.config.hub)
+        keeping = partial(keep_house, self.service, self._supervisor, self.config.hub, now=self._now)
         self._supervisor.start("history", keeping)
         if self.service.store.shared:
             self._supervisor.start("other nodes", partial(self._acts.follow, self._supervisor, self._heed, self._look))

@@ -315,7 +315,8 @@ def _shared_store(url: str) -> tuple[list[Finding], StoreHealth | None]:
         found += [Finding("store", "ok", f"{name}: {_extent(health)}"), _schema(health)]
     if abs(ahead) > CLOCK_SLACK_SECONDS:
         detail = f"the server's clock is {abs(ahead):,.0f} s {'ahead' if ahead > 0 else 'behind'}"
-        found.append(Finding("clock", "failed", detail, "set the clocks; retries and history go by them"))
+        advice = "set the clocks; the expiry of keys and the runs of connectors go by them"
+        found.append(Finding("clock", "failed", detail, advice))
     else:
         found.append(Finding("clock", "ok", f"within {abs(ahead):,.1f} s of the server's"))
     return found, health

@@ -85,6 +85,9 @@ class Dispatcher:
     async def start(self) -> None:
         """Read what is remembered, and fix where new endpoints begin: what is committed after this is told to them.
         Raises StoreError."""
+        if self._service.store.shared:
+            # What other nodes commit is due by the store's clock: one that is behind it would send everything late.
+            self._clock.set_by(await self._service.store.now())
         await self._sender.restore()
         await self._sender.repair_times()
         self._follower.forget()

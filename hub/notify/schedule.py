@@ -62,6 +62,12 @@ class Clock:
         self._high = wall()
         self._high_at = elapsed()
 
+    def set_by(self, moment: datetime) -> None:
+        """Go by another clock from here on, which shows this moment now."""
+        started = self.elapsed()
+        self._wall = lambda: moment + timedelta(seconds=self.elapsed() - started)
+        self._high, self._high_at = moment, started
+
     def now(self) -> datetime:
         elapsed = self.elapsed()
         steady = self._high + timedelta(seconds=elapsed - self._high_at)

@@ -22,9 +22,12 @@ from core.store.base import Attempt, ChangeSet, DeliveryState, JournalItem, NewD
 from core.store.opening import store_of
 from core.store.transfer import TABLES, copy
 from hub.config import Config
+from hub.net import Network
+from hub.notify.schedule import Clock
 from hub.runtime import Hub
 from hub.web import serve
 from tests.contract.test_store import ADA, NOW, chunk, commit, delete, upsert
+from tests.integration.notify.rig import dispatching, endpoint, receiving
 from tests.postgres_rig import drop_database, execute, new_database
 
 AIME = str(Path(sys.executable).with_name("aime"))
@@ -289,6 +292,18 @@ async def test_a_key_that_is_made_or_revoked_elsewhere_counts_on_every_hub(url: 
         await becomes(None, 401)
         assert (await aime(tmp_path, "keys", "revoke", made["id"], "--store", url)).code == 0
         await becomes(made["secret"], 401)
+
+
+async def test_a_node_whose_clock_is_behind_sends_no_notification_late(url: str) -> None:
+    behind = Clock(lambda: datetime.now(UTC) - timedelta(days=40))
+    async with (
+        await create_graph_service(url) as service,
+        receiving() as crm,
+        Network() as network,
+        dispatching(service, endpoint(network, crm), clock=behind),
+    ):
+        await service.process_document(document_id="a", content="One.")
+        await crm.until(lambda: crm.accepted() == ["a@1"])
 
 
 async def test_a_node_whose_clock_is_ahead_collects_no_history_that_others_keep(url: str) -> None:
