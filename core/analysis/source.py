@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
-    # It validates what comes from outside, and takes longer to import than the rest of analysis together.
+    # They validate what comes from outside, and take longer to import than the rest of analysis together.
+    from pydantic import JsonValue
+
     from core.model import Document
 
 
@@ -19,8 +21,8 @@ class Source(NamedTuple):
     tags: tuple[str, ...] = ()
     language: str | None = None
     url: str | None = None
-    product: Any = None
-    doi: Any = None
+    product: JsonValue = None
+    doi: JsonValue = None
 
     @classmethod
     def of(cls, document: Document) -> Self:

@@ -32,7 +32,7 @@ _PHRASE_SLOP = 1
 
 Positions = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.float64]
-Hit = tuple[float, tantivy.DocAddress]
+_Hit = tuple[float, tantivy.DocAddress]
 """What tantivy finds: a score, and where the chunk is."""
 
 
@@ -88,8 +88,9 @@ class Lexical:
         self._writer: Any = None
         self._searcher = self._index.searcher()
         self.count: int = self._searcher.num_docs
+        """Chunks that were added."""
         self.found = self.count
-        """Those that can be found."""
+        """Those of them that can be found."""
         self._lengths = {field: Column(np.int32) for field in Field}
         self._damping: dict[Field, Counts] = {}
         self.languages = [language]
@@ -194,7 +195,7 @@ class Lexical:
         tantivy hands out scores and no counts; with the statistics that it used, one follows from the other."""
         weights = np.array([self._weight(sought) for sought, _ in wanted])
         lengths: list[int] = []
-        hits: list[Hit] = []
+        hits: list[_Hit] = []
         read = []
         for (sought, first), weight in zip(wanted, weights.tolist(), strict=True):
             found = self._search(self._query(sought, first)) if weight else []
@@ -255,12 +256,12 @@ class Lexical:
             query = tantivy.Query.phrase_query(self._schema, Field.TEXT, terms)
         return self._read(self._search(query))[0]
 
-    def _search(self, query: tantivy.Query) -> list[Hit]:
+    def _search(self, query: tantivy.Query) -> list[_Hit]:
         """All that match, the best first."""
-        hits: list[Hit] = self._searcher.search(query, max(self.found, 1), count=False).hits
+        hits: list[_Hit] = self._searcher.search(query, max(self.found, 1), count=False).hits
         return hits
 
-    def _read(self, hits: Sequence[Hit]) -> tuple[Positions, npt.NDArray[np.float32]]:
+    def _read(self, hits: Sequence[_Hit]) -> tuple[Positions, npt.NDArray[np.float32]]:
         """The positions of what was found, and the scores."""
         scores, addresses = zip(*hits, strict=True) if hits else ((), ())
         positions = self._searcher.fast_field_values("chunk", list(addresses))
