@@ -15,7 +15,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from core.errors import VersionUnavailable
+from core.errors import GraphServerUnavailable, VersionUnavailable
 from core.model import StoredDocument
 from core.projection.elements import Elements
 from core.projection.gremlin import GremlinGraph
@@ -89,7 +89,8 @@ class Projection:
             await self._service.changes(self._cursor.version, limit=1, wait=patience)
 
     async def rebuild(self) -> None:
-        """Drop all that the server holds of a projection and write the graph as it is now."""
+        """Drop all that the server holds of a projection and write the graph as it is now. Raises
+        GraphServerUnavailable where the server does not hold it then."""
         self._cursor = None
         await self._graph.clear()
         version = await self._service.head()
@@ -99,6 +100,9 @@ class Projection:
             after = page[-1].document_id
         generation = uuid.uuid4().hex
         await self._graph.mark(generation, version)
+        if await self._graph.marker() != (generation, version):
+            # A reader, or a server that forgets: it would be written anew for ever.
+            raise GraphServerUnavailable("the graph server does not hold what was just written to it")
         await self._write(Cursor(generation=generation, version=version, target=version))
         self.rebuilds += 1
 

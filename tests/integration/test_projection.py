@@ -279,3 +279,15 @@ async def test_a_marker_that_no_hub_has_written_is_none(version: str) -> None:
         NeptuneClient("127.0.0.1", port, use_ssl=False, pool_size=1) as client,
     ):
         assert await GremlinGraph(client).marker() is None
+
+
+async def test_a_server_that_holds_nothing_of_what_it_was_sent_is_an_error(service: GraphService) -> None:
+    await service.process_document(document_id="a", content="Ada Lovelace went to Bath.")
+    async with (
+        answering(results()) as port,
+        NeptuneClient("127.0.0.1", port, use_ssl=False, pool_size=1) as client,
+    ):
+        projection = Projection(service, GremlinGraph(client))
+        with pytest.raises(GraphServerUnavailable, match="does not hold what was just written"):
+            await projection.step()
+        assert projection.version == 0
