@@ -35,7 +35,9 @@ GROUPS_AT_ONCE = 3
 """In the pipeline: one is read and planned, one analysed, which may be in another process, and one committed."""
 MAX_PENDING_AUDIT = 10_000
 AUDIT_SECONDS = 0.05
-"""How long audit records may gather, so that what many questions leave in the trail is one commit."""
+"""How long audit records may gather, so that what many questions leave in the trail is one commit…"""
+AUDIT_RETRY_SECONDS = 1.0
+"""…and how long those rest that could not be written."""
 POLL_SECONDS = 1.0
 """How often a shared store is asked where its log stands, although no other process was heard to commit."""
 
@@ -188,8 +190,11 @@ class Writer:
         if len(self._audit) >= MAX_PENDING_AUDIT:
             raise StoreUnavailable("the audit trail cannot be written")
         self._audit.append(record)
-        if self._audit_due is None:
-            self._audit_due = asyncio.get_running_loop().call_later(AUDIT_SECONDS, self._write_audit)
+        self._write_audit_in(AUDIT_SECONDS)
+
+    def _write_audit_in(self, seconds: float) -> None:
+        if self._audit and self._audit_due is None:
+            self._audit_due = asyncio.get_running_loop().call_later(seconds, self._write_audit)
 
     def _write_audit(self) -> None:
         self._audit_due = None
@@ -303,6 +308,7 @@ class Writer:
                 continue
             except BaseException:
                 self._audit[:0] = audit
+                self._write_audit_in(AUDIT_RETRY_SECONDS)
                 raise
             break
         written = [entry for run in entries for entry in run]

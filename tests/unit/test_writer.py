@@ -229,6 +229,22 @@ async def test_a_record_written_soon_needs_no_other_write(writer: Writer, store:
     assert len(await store.trail(0, 9)) == 1
 
 
+async def test_a_record_that_could_not_be_written_is_tried_again_by_itself(
+    writer: Writer, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.writer.AUDIT_RETRY_SECONDS", 0.01)
+    await submit(writer, upsert("a", "One."))
+    pages = await store._writer.run(lambda db: db.execute("PRAGMA page_count").get)
+    await store._writer.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").get)
+    writer.audit_soon(AuditRecord("t", "query.answered", detail={"text": "long" * 10_000}))
+    with pytest.raises(StoreFull):
+        await submit(writer, upsert("b", "Long. " * 50_000))
+    await store._writer.run(lambda db: db.execute("PRAGMA max_page_count = 100000").get)
+    async with asyncio.timeout(10):
+        while not await store.audit(action="query.answered"):
+            await writer.committed.wait(1)
+
+
 async def test_what_cannot_be_written_fails_alone_and_the_writer_goes_on(
     writer: Writer, analysis: WholeText, store: SqliteStore
 ) -> None:
