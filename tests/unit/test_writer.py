@@ -232,11 +232,12 @@ async def test_a_record_written_soon_needs_no_other_write(writer: Writer, store:
 async def test_a_record_that_could_not_be_written_is_tried_again_by_itself(
     writer: Writer, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.writer.AUDIT_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("core.writer.AUDIT_SECONDS", 0.0)
     await submit(writer, upsert("a", "One."))
     pages = await store._writer.run(lambda db: db.execute("PRAGMA page_count").get)
     await store._writer.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").get)
     writer.audit_soon(AuditRecord("t", "query.answered", detail={"text": "long" * 10_000}))
+    await asyncio.sleep(0.01)  # so that it is due before what is submitted now, and fails before it
     with pytest.raises(StoreFull):
         await submit(writer, upsert("b", "Long. " * 50_000))
     await store._writer.run(lambda db: db.execute("PRAGMA max_page_count = 100000").get)
