@@ -18,9 +18,22 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from core.aws.bedrock import BedrockClient
+
 SERVICES = Path(__file__).parents[1] / "build" / "services"
 KEYS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
+REGION = "eu-central-1"
 MODEL = "eu.anthropic.claude-3-haiku-20240307-v1:0"
+
+
+def client(url: str, model: str = MODEL, **options: Any) -> BedrockClient:
+    return BedrockClient(REGION, model, endpoint_url=url, **{**KEYS, **options})
+
+
+async def streamed(bedrock: BedrockClient, into: list[str]) -> None:
+    """Read a stream to its end, keeping what came before an error."""
+    async for piece in bedrock.stream_model("What is red?"):
+        into.append(piece)  # noqa: PERF401 - the error takes a comprehension with it
 
 
 def service_url(name: str) -> str:
