@@ -1,4 +1,4 @@
-"""What a text names: entities, where a chunk mentions them, and how they relate.
+"""What a text names: entities, where a chunk mentions them, how they relate, and the chunks that carry this to a store.
 
 It is kept apart from the documents themselves (`core.model`), whose validation is costly to import: the processes that
 analyse need none of it.

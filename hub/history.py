@@ -34,7 +34,7 @@ async def keep_house(
             if settings.keep_audit is not None:
                 await trim_audit(service, moment - settings.keep_audit)
         except StoreError as error:
-            log.warning("history not collected", error=error.message)
+            log.warning("what is old was not dropped", error=error.message)
         await supervisor.pause(EVERY_SECONDS)
 
 

@@ -193,9 +193,10 @@ class NeptuneClient:
         with self._lock:
             self._busy.add(connection)
             closed = self._closed
+        if closed:
+            self._give_back(connection, sound=False)
+            raise GraphServerUnavailable(f"the client of {self.url} is closed")
         try:
-            if closed:
-                raise GraphServerUnavailable(f"the client of {self.url} is closed")  # noqa: TRY301  what is opened meanwhile is let go of below
             connection.open()
         except BaseException:
             self._give_back(connection, sound=False)

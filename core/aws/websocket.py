@@ -149,9 +149,7 @@ class Connection:
             found: list[Any] = []
             while not answer.empty():
                 found += answer.get_nowait()
-            if sum(max(0, traverser.bulk) for traverser in found) > MAX_RESULTS:
-                raise OverflowError(f"the answer has more than {MAX_RESULTS:,} results")  # noqa: TRY301
-            return [each for traverser in found for each in [traverser.object] * traverser.bulk]
+            return _unfolded(found)
         except GremlinServerError as error:
             raise _refused(error) from error
         except (Exception, asyncio.CancelledError) as error:
@@ -172,6 +170,13 @@ class Connection:
 
     def close(self) -> None:
         self._transport.close()
+
+
+def _unfolded(traversers: list[Any]) -> list[Any]:
+    """What they stand for. Raises OverflowError for more than `MAX_RESULTS`."""
+    if sum(max(0, traverser.bulk) for traverser in traversers) > MAX_RESULTS:
+        raise OverflowError(f"the answer has more than {MAX_RESULTS:,} results")
+    return [each for traverser in traversers for each in [traverser.object] * traverser.bulk]
 
 
 def _refused(error: GremlinServerError) -> GraphServerError:

@@ -267,7 +267,7 @@ class Store(Protocol):
     async def passages(
         self, chunk_ids: Collection[int], as_of: int | None = None
     ) -> tuple[dict[int, StoredChunk], dict[str, StoredDocument]]:
-        """The same chunks, and the versions that hold them, by document id: both as of one moment."""
+        """The same chunks, and the visible versions of their documents, by id."""
         ...
 
     async def evidence(self, chunk_ids: Collection[int]) -> dict[int, tuple[tuple[Mention, ...], tuple[Relation, ...]]]:

@@ -21,5 +21,5 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def hub_connectors() -> Iterable[ConnectorSpec]:  # type: ignore[empty-body]
+def hub_connectors() -> Iterable[ConnectorSpec]:  # type: ignore[empty-body]  # plugins have the bodies
     """The kinds of connector that this plugin offers."""
