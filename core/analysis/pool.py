@@ -23,7 +23,7 @@ from core.model import Document
 log = structlog.stdlib.get_logger(__name__)
 
 INLINE_CHARS: Final = 1_000
-"""A batch of less text takes a millisecond or two: less than handing it over costs while other threads are busy."""
+"""A batch of less text takes half a millisecond: less than handing it over costs while other threads are busy."""
 START_SECONDS: Final = 60.0
 END_SECONDS: Final = 5.0
 ALONE_TRIES: Final = 2
